@@ -1,0 +1,213 @@
+"""A job as readers see it, and the options it is enqueued with."""
+
+from __future__ import annotations
+
+import enum
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from cloudq_tui.errors import InvalidOptions
+
+
+class JobState(enum.StrEnum):
+    """Bull's states. `PAUSED` is never stored: it is the backlog of a paused queue."""
+
+    WAITING = "waiting"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DELAYED = "delayed"
+    PAUSED = "paused"
+
+
+class JobPriority(enum.IntEnum):
+    """Smaller starts first."""
+
+    CRITICAL = 1
+    HIGH = 3
+    NORMAL = 5
+    LOW = 7
+    BACKGROUND = 10
+
+
+class JobDelay(enum.Enum):
+    """Named delays; the value is a duration."""
+
+    IMMEDIATE = timedelta(0)
+    SHORT = timedelta(seconds=5)
+    MEDIUM = timedelta(seconds=30)
+    LONG = timedelta(minutes=5)
+    VERY_LONG = timedelta(minutes=30)
+
+
+MIN_RANK, MAX_RANK = -1000, 1000
+
+
+class _Wire(BaseModel):
+    """camelCase on the wire, snake_case in Python, both accepted, unknown keys refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Backoff(_Wire):
+    """When a failed attempt is tried again.
+
+    After failure n (counted from 1) the job waits `first` ms for n = 1, else `delay` x 2^(n-2) ms
+    (`exponential`) or `delay` ms (`fixed`); `jitter` spreads that by up to the given share.
+    """
+
+    type: Literal["exponential", "fixed"] = "exponential"
+    delay: int = Field(default=2000, ge=0, description="milliseconds")
+    first: int = Field(default=0, ge=0, description="milliseconds before the first retry")
+    factor: float = Field(default=2.0, ge=1.0)
+    jitter: float = Field(default=0.0, ge=0.0, le=1.0)
+
+    def wait(self, failures: int) -> int:
+        """Milliseconds to wait after the `failures`-th failure (1 is the first)."""
+        if failures <= 1:
+            base = float(self.first)
+        elif self.type == "fixed":
+            base = float(self.delay)
+        else:
+            base = self.delay * self.factor ** (failures - 2)
+        if self.jitter:
+            base *= 1 + random.uniform(-self.jitter, self.jitter)  # noqa: S311 - spreads load, guards nothing
+        return min(int(base), 7 * 24 * 3600 * 1000)
+
+
+class KeepFinished(_Wire):
+    """How long (`age`, seconds) and how many (`count`) finished jobs stay readable."""
+
+    age: int | None = Field(default=None, ge=0)
+    count: int | None = Field(default=None, ge=0)
+
+
+class JobOptions(_Wire):
+    """What may travel with a payload. In Python durations are seconds or timedelta; on the wire, ms."""
+
+    priority: int | None = Field(default=None, ge=MIN_RANK, le=MAX_RANK)
+    delay: timedelta = timedelta(0)
+    retries: int | None = Field(default=None, ge=0, le=1000)
+    backoff: Backoff | None = None
+    timeout: timedelta | None = None
+    job_id: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:@-]+$")
+    remove_on_complete: bool | KeepFinished | None = None
+    remove_on_fail: bool | KeepFinished | None = None
+
+    @field_validator("priority", mode="before")
+    @classmethod
+    def _named_priority(cls, value: object) -> object:
+        if isinstance(value, str) and value.upper() in JobPriority.__members__:
+            return int(JobPriority[value.upper()])
+        return value
+
+    @field_validator("delay", mode="before")
+    @classmethod
+    def _named_delay(cls, value: object) -> object:
+        return value.value if isinstance(value, JobDelay) else value
+
+    @field_validator("delay", "timeout")
+    @classmethod
+    def _not_negative(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(0):
+            raise ValueError("must not be negative")
+        return value
+
+    @property
+    def delay_ms(self) -> int:
+        return round(self.delay.total_seconds() * 1000)
+
+    @property
+    def timeout_ms(self) -> int | None:
+        return None if self.timeout is None else round(self.timeout.total_seconds() * 1000)
+
+    @classmethod
+    def from_wire(cls, data: dict[str, Any]) -> Self:
+        """Read options as JSON carries them: delay and timeout in milliseconds.
+
+        A pasted Bull `attempts: n` is read as n retries (this platform counts retries).
+
+        Raises InvalidOptions naming the field.
+        """
+        plain = dict(data)
+        if "attempts" in plain:
+            plain.setdefault("retries", plain.pop("attempts"))
+        try:
+            for name in ("delay", "timeout"):
+                if isinstance(plain.get(name), int | float) and not isinstance(plain[name], bool):
+                    plain[name] = timedelta(milliseconds=plain[name])
+            return cls.model_validate(plain)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "options"
+            raise InvalidOptions(f"options.{where}: {first['msg']}") from None
+
+    def to_wire(self) -> dict[str, Any]:
+        """The options as JSON, durations in milliseconds, unset fields left out."""
+        wire = self.model_dump(by_alias=True, exclude_none=True, exclude={"delay", "timeout"})
+        if self.delay_ms:
+            wire["delay"] = self.delay_ms
+        if self.timeout_ms is not None:
+            wire["timeout"] = self.timeout_ms
+        return wire
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One failed, stalled or interrupted run of a job. Times in epoch ms."""
+
+    number: int
+    outcome: str
+    error: str
+    traceback: str = ""
+    started: int | None = None
+    finished: int | None = None
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line a processor wrote: epoch ms and text."""
+
+    at: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job. In lists `data`, `options`, `result`, `attempts` and `logs` are empty: ask for the one job.
+
+    `data` is what the producer sent: the payload of a platform job, else {"args": [...], "kwargs": {...}}.
+    `due` is the epoch ms at which a delayed job becomes ready; `lease_until` ends an active job's lease.
+    `reason` says why a job is where it is when that is not plain: "stalled", "cancelled by ops1", a deferral.
+    """
+
+    id: str
+    queue: str
+    name: str
+    state: JobState
+    timestamp: int
+    priority: int = int(JobPriority.NORMAL)
+    retries: int = 0
+    attempts_made: int = 0
+    stalled: int = 0
+    progress: int = 0
+    step: str = ""
+    processed_on: int | None = None
+    finished_on: int | None = None
+    due: int | None = None
+    lease_until: int | None = None
+    worker: str = ""
+    error: str = ""
+    reason: str = ""
+    data: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+    result: Any = None
+    attempts: tuple[Attempt, ...] = ()
+    logs: tuple[LogLine, ...] = ()
+    checkpoint: Any = None
