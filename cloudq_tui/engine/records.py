@@ -12,7 +12,8 @@ from cloudq_tui.models.job import JobPriority
 class NewJob:
     """A job to add. `message` is the encoded call (engine/codec.py), opaque to the scripts.
 
-    `unique` marks an id chosen by the producer: it deduplicates for at least `dedupe_ttl`.
+    `unique` marks an id chosen by the producer: it deduplicates for at least `dedupe_ttl`. `rerun` lets an id whose
+    job has finished be added afresh, as Huey does when the same task is enqueued again.
     `keep_completed` and `keep_failed`: "" for the queue's retention, "0" to remove at once, or "AGE_S:COUNT"
     with either part empty.
     """
@@ -27,6 +28,7 @@ class NewJob:
     backoff: str = ""
     timeout: int = 0
     unique: bool = False
+    rerun: bool = False
     keep_completed: str = ""
     keep_failed: str = ""
 
@@ -113,13 +115,14 @@ class KeyWrite:
 
 @dataclass(frozen=True, slots=True)
 class ChordMember:
-    """A chord's member result: stored under (chord, index); the member that completes the set of `size` adds
-    `callback` with the id the producer gave it."""
+    """A chord's member result, stored under (chord, index) with the finish. The member that completes the set of
+    `size` adds `callback`; the results are read with `QueueEngine.chord_results` when that runs."""
 
     chord: str
     index: int
     size: int
     value: bytes
+    callback: NewJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class Finish:
     counted: bool = True
     writes: tuple[KeyWrite, ...] = ()
     follow_ups: tuple[NewJob, ...] = ()
+    chords: tuple[ChordMember, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

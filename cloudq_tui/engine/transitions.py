@@ -1,85 +1,364 @@
 """QueueEngine: one method per verb that writes; each transition is one Lua script, atomic.
 
-Reads are in queries.py. May not import Huey, Textual or a web framework. Thread-safe: it keeps no state but the
-connection pool and the script cache. Every method raises QueueUnavailable when Redis cannot be used; none is
-retried by itself, because a verb re-sent without its request id could act twice.
+Reads are in queries.py, Huey's key-value storage in keyvalue.py. May not import Huey, Textual or a web framework.
+Thread-safe: it keeps no state but the connection pools and the script cache. Every method raises QueueUnavailable
+when Redis cannot be used.
+
+A lost connection leaves open whether a script ran. The verbs that say the same thing twice (add by id, claim by
+request id, finish and renew by token, reads) are tried once more; the others are left to the person.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import Any
 
-if TYPE_CHECKING:
-    from cloudq_tui.engine.records import (
-        CatalogEntry, ClaimResult, Finish, Lease, NewJob, Presence, QueueClaim, Renewal, Retention,
-    )
-    from cloudq_tui.models.event import Actor
-    from cloudq_tui.models.job import JobState
-    from cloudq_tui.models.queue import BulkResult
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from cloudq_tui.engine import keys
+from cloudq_tui.engine.arguments import add_arguments, claim_arguments, finish_arguments, read_claim
+from cloudq_tui.engine.connection import Connection
+from cloudq_tui.engine.records import (
+    CatalogEntry,
+    ClaimResult,
+    Finish,
+    Lease,
+    NewJob,
+    Presence,
+    QueueClaim,
+    Renewal,
+    Retention,
+)
+from cloudq_tui.engine.scripts import Scripts, evaluate
+from cloudq_tui.errors import Conflict, JobNotFound
+from cloudq_tui.models.event import Actor
+from cloudq_tui.models.job import JobState
+from cloudq_tui.models.queue import BulkResult
+
+_PIPELINE = 500  # adds sent before their answers are read
+_FIRST = 2  # add's answer for the first job a queue ever had
+DEDUPE_TTL = 24 * 3600 * 1000
 
 
 class QueueEngine:
-    prefix: str
+    """The verbs on one Redis under one key prefix. `dedupe_ttl` in ms; `clock` names the scripts' time source."""
 
-    # --- the life of a job -------------------------------------------------------------------------------
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        prefix: str = "cloudq",
+        dedupe_ttl: int = DEDUPE_TTL,
+        clock: str = "clock",
+    ) -> None:
+        self.connection = connection
+        self.prefix = prefix
+        self._dedupe_ttl = dedupe_ttl
+        self._scripts = Scripts(clock)
+
+    # --- the life of a job ---
+
     def add(self, job: NewJob) -> bool:
-        """Add one job. False when it was there already (same id). Raises QueueFull over maxmemory."""
+        """Add one job; one round trip. False when the id was there already. Raises QueueFull over maxmemory."""
+        added = self._repeatable("add", [self._base(job.queue)], add_arguments(job, self._dedupe_ttl))
+        if added == _FIRST:
+            self._introduce([job.queue])
+        return bool(added)
+
     def add_many(self, jobs: Iterable[NewJob]) -> list[bool]:
-        """Add jobs in pipelines; one bool each."""
-    def claim(self, queues: Sequence[QueueClaim], *, worker: str, request: str, lease: int, limit: int) -> ClaimResult:
-        """Take up to `limit` jobs. Repeating the call with the same `request` returns the same jobs."""
+        """Add jobs in pipelines; one bool each, as `add`. Raises QueueFull when Redis refused any of them."""
+        script = self._scripts["add"]
+        answers: list[bool] = []
+        new: set[str] = set()
+        batch: list[NewJob] = []
+
+        def flush() -> None:
+            with self.connection.guard():
+                pipe = self.connection.client.pipeline(transaction=False)
+                pipe.script_load(script.text)
+                for job in batch:
+                    pipe.evalsha(script.sha, 1, self._base(job.queue), *add_arguments(job, self._dedupe_ttl))
+                replies = pipe.execute()[1:]
+            new.update(job.queue for job, reply in zip(batch, replies, strict=True) if reply == _FIRST)
+            answers.extend(bool(reply) for reply in replies)
+            batch.clear()
+
+        for job in jobs:
+            batch.append(job)
+            if len(batch) >= _PIPELINE:
+                flush()
+        if batch:
+            flush()
+        if new:
+            self._introduce(sorted(new))
+        return answers
+
+    def claim(
+        self,
+        queues: Sequence[QueueClaim],
+        *,
+        worker: str,
+        request: str,
+        lease: int,
+        limit: int,
+        space: str = "",
+    ) -> ClaimResult:
+        """Take up to `limit` jobs for `lease` ms; queues in the order they are to be served.
+
+        Repeating the call with the same `request` returns the same jobs. `space` names the Huey instance whose
+        revocations are read along.
+        """
+        bases = [self._base(queue.queue) for queue in queues]
+        args = claim_arguments(queues, worker, request, lease, limit, self._space(space))
+        return read_claim(self._repeatable("claim", bases, args), queues, request)
+
+    def finish(
+        self,
+        finishes: Sequence[Finish],
+        *,
+        retention: dict[str, Retention] | None = None,
+        claim: Sequence[QueueClaim] = (),
+        worker: str = "",
+        request: str = "",
+        lease: int = 0,
+        limit: int = 0,
+        space: str = "",
+    ) -> tuple[list[bool], ClaimResult]:
+        """End runs and, by choice, claim in the same call. False for each finish whose lease was lost.
+
+        A repeated call answers False for what the first one already ended: nothing happens twice.
+        """
+        queues, args = finish_arguments(finishes, retention or {}, claim, self._dedupe_ttl)
+        if claim:
+            args += [1, *claim_arguments(claim, worker, request, lease, limit, self._space(space))]
+        else:
+            args.append(0)
+        bases = [self._base(queue) for queue in queues]
+        held, claimed = self._repeatable("finish", [*bases, self._space(space) or self._base("")], args)
+        result = read_claim(claimed, claim, request) if claimed else ClaimResult((), None)
+        return [bool(one) for one in held], result
+
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Block until one of the queues may have work, at most `timeout` seconds; True if woken."""
-    def finish(self, finishes: Sequence[Finish], *, retention: dict[str, Retention], claim: Sequence[QueueClaim] = (),
-               worker: str = "", request: str = "", lease: int = 0, limit: int = 0) -> tuple[list[bool], ClaimResult]:
-        """End runs and, by choice, claim in the same call. False for each finish whose lease was lost."""
-    def renew(self, leases: Sequence[Lease], *, lease: int) -> list[Renewal]: ...
-    def recover(self, queues: Sequence[str], *, max_stalled: int = 3, budget: int = 250) -> int:
-        """Jobs whose lease ran out wait again (or fail as stalled). Returns how many were handled."""
-    def progress(self, lease: Lease, percent: int, step: str) -> Renewal: ...
-    def log(self, lease: Lease, text: str) -> bool: ...
-    def checkpoint(self, lease: Lease, data: bytes) -> bool: ...
-    def limit(self, lease: Lease, key: str, count: int, per: int) -> int:
-        """0 when a place was taken, else ms until one frees."""
-    def lock(self, lease: Lease, key: str) -> bool: ...
-    def unlock(self, lease: Lease, key: str) -> bool: ...
+        wakes = [self._base(queue) + keys.SUFFIXES["wake"] for queue in queues]
+        with self.connection.guard():
+            return self.connection.blocking.bzpopmin(wakes, timeout=max(0.001, timeout)) is not None
 
-    # --- what people do (each returns or raises Conflict / JobNotFound) --------------------------------------
-    def retry(self, queue: str, job_id: str) -> None: ...
-    def promote(self, queue: str, job_id: str) -> None: ...
-    def reschedule(self, queue: str, job_id: str, delay: int) -> None: ...
-    def remove(self, queue: str, job_id: str) -> None: ...
+    def renew(self, leases: Sequence[Lease], *, lease: int) -> list[Renewal]:
+        """Extend exactly these leases to `lease` ms from now; each answer says if it is lost or cancelled."""
+        if not leases:
+            return []
+        queues = list(dict.fromkeys(one.queue for one in leases))
+        index = {queue: at + 1 for at, queue in enumerate(queues)}
+        args: list[Any] = [lease]
+        for one in leases:
+            args += [index[one.queue], one.id, one.token]
+        return [
+            Renewal(answer) for answer in self._repeatable("renew", [self._base(queue) for queue in queues], args)
+        ]
+
+    def recover(self, queues: Sequence[str], *, max_stalled: int = 3, budget: int = 250) -> int:
+        """Jobs whose lease ran out wait again in their old place, or fail as stalled. Returns how many."""
+        return int(self._repeatable("recover", [self._base(queue) for queue in queues], [max_stalled, budget]))
+
+    def progress(self, lease: Lease, percent: int, step: str) -> Renewal:
+        """Show progress (0 to 100) and a step of at most 60 bytes."""
+        short = step.encode()[:60].decode(errors="ignore")
+        return Renewal(
+            self._repeatable("progress", [self._base(lease.queue)], [lease.id, lease.token, percent, short])
+        )
+
+    def log(self, lease: Lease, text: str) -> bool:
+        """One line for the job's own log; False when the lease was lost."""
+        return bool(self._once("log", [self._base(lease.queue)], [lease.id, lease.token, text]))
+
+    def checkpoint(self, lease: Lease, data: bytes) -> bool:
+        """Store data that survives retries; False when the lease was lost."""
+        return bool(self._repeatable("checkpoint", [self._base(lease.queue)], [lease.id, lease.token, data]))
+
+    def limit(self, lease: Lease, key: str, count: int, per: int) -> int:
+        """0 when one of `count` places in any `per` ms was taken, else ms until one frees; -1: lease lost."""
+        return int(self._once("limit", [self._base(lease.queue)], [lease.id, lease.token, key, count, per]))
+
+    def lock(self, lease: Lease, key: str) -> bool | None:
+        """True when owned, False when another live job owns it, None when the lease was lost."""
+        answer = self._repeatable("lock", [self._base(lease.queue)], [lease.id, lease.token, key])
+        return None if answer < 0 else bool(answer)
+
+    def unlock(self, lease: Lease, key: str) -> bool:
+        """Give a lock back; False when it was not the caller's."""
+        return bool(self._repeatable("unlock", [self._base(lease.queue)], [lease.id, lease.token, key]))
+
+    # --- what people do ---
+
+    def retry(self, queue: str, job_id: str) -> None:
+        """failed / completed -> waiting. Raises JobNotFound, or Conflict in any other state."""
+        self._act("retry", queue, job_id, [job_id], "retry it once it has finished")
+
+    def promote(self, queue: str, job_id: str) -> None:
+        """delayed -> waiting. Raises JobNotFound, or Conflict in any other state."""
+        self._act("promote", queue, job_id, [job_id, 0], "only a delayed job can be promoted")
+
+    def reschedule(self, queue: str, job_id: str, delay: int) -> None:
+        """delayed -> delayed, due in `delay` ms. Raises JobNotFound, or Conflict in any other state."""
+        self._act("promote", queue, job_id, [job_id, max(1, delay)], "only a delayed job can be rescheduled")
+
+    def remove(self, queue: str, job_id: str) -> None:
+        """Any state but active -> gone. Raises JobNotFound, or Conflict while it is active."""
+        self._act("remove", queue, job_id, [job_id], "cancel it first")
+
     def cancel(self, queue: str, job_id: str, by: str) -> JobState:
-        """The state the job had: waiting or delayed jobs fail at once, an active one is told."""
-    def pause(self, queue: str, *, by: str, why: str = "", until: int | None = None, duration: int | None = None) -> None: ...
-    def resume(self, queue: str) -> bool: ...
-    # bulk: one bounded step each; the caller repeats until remaining is 0, passing the same cutoff
+        """The state the job had: waiting and delayed jobs fail at once, an active one is told.
+
+        Raises JobNotFound, or Conflict when it has finished.
+        """
+        state = self._text(self._once("cancel", [self._base(queue)], [job_id, by[:60]]))
+        if state in ("completed", "failed"):
+            raise Conflict(f"job {job_id} in {queue} is {state}; there is nothing to cancel")
+        return JobState(self._found(state, queue, job_id))
+
+    def pause(
+        self, queue: str, *, by: str, why: str = "", until: int | None = None, duration: int | None = None
+    ) -> None:
+        """Give no more jobs, until resumed, until `until` (epoch ms) or for `duration` ms; active jobs go on."""
+        blank = ["" if value is None else value for value in (until, duration)]
+        self._repeatable("pause", [self._base(queue)], [by, why, *blank])
+
+    def resume(self, queue: str) -> bool:
+        """Give jobs again; False when it was not paused."""
+        return bool(self._repeatable("resume", [self._base(queue)], []))
+
     def now(self) -> int:
         """The server's clock, epoch ms: the cutoff of a bulk verb."""
-    def empty(self, queue: str, *, cutoff: int, offset: int = 0, budget: int = 250) -> BulkResult: ...
-    def clean(self, queue: str, state: JobState, *, before: int, offset: int = 0, budget: int = 250) -> BulkResult: ...
-    def retry_all(self, queue: str, state: JobState, *, cutoff: int, name: str = "", error: str = "", offset: int = 0, budget: int = 250) -> BulkResult:
-        """`name` exact, `error` a plain substring of the error line; both empty: all."""
+        with self.connection.guard():
+            seconds, micros = self.connection.client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
 
-    # --- presence, catalog, audit ------------------------------------------------------------------------------
-    def beat(self, presence: Presence, *, ttl: int) -> None: ...
-    def leave(self, worker: str) -> None: ...
-    def publish(self, entries: Sequence[CatalogEntry]) -> None: ...
-    def audit(self, actor: Actor, action: str, queue: str, count: int, detail: str = "") -> None: ...
+    def empty(self, queue: str, *, cutoff: int, offset: int = 0, budget: int = 250) -> BulkResult:
+        """One bounded step of removing waiting and delayed jobs created by `cutoff`; `offset`: skipped so far."""
+        return self._bulk("empty", queue, [cutoff, offset, budget])
 
-    # --- Huey's own key-value storage, under one instance name -----------------------------------------------
-    def kv_put(self, space: str, key: str, value: bytes, ttl: int = 0) -> None: ...
-    def kv_peek(self, space: str, keys: Sequence[str]) -> list[bytes | None]: ...
-    def kv_pop(self, space: str, key: str) -> bytes | None: ...
-    def kv_delete(self, space: str, key: str) -> bool: ...
-    def kv_put_if_empty(self, space: str, key: str, value: bytes, ttl: int = 0) -> bool: ...
-    def kv_incr(self, space: str, key: str, amount: int = 1) -> int: ...
-    def kv_items(self, space: str) -> dict[str, bytes]: ...
-    def kv_count(self, space: str) -> int: ...
-    def kv_flush(self, space: str) -> None: ...
-    def chord_member(self, space: str, chord: str, index: int, size: int, value: bytes) -> bool: ...
+    def clean(self, queue: str, state: JobState, *, before: int, offset: int = 0, budget: int = 250) -> BulkResult:
+        """One bounded step of removing jobs of `state` older than `before` (epoch ms). Active ones: Conflict."""
+        stored = JobState.WAITING if state is JobState.PAUSED else state
+        if stored is JobState.ACTIVE:
+            raise Conflict("active jobs cannot be cleaned; cancel them instead")
+        return self._bulk("clean", queue, [stored.value, before, offset, budget])
+
+    def retry_all(
+        self,
+        queue: str,
+        state: JobState,
+        *,
+        cutoff: int,
+        name: str = "",
+        error: str = "",
+        offset: int = 0,
+        budget: int = 250,
+    ) -> BulkResult:
+        """One bounded step of retrying what finished by `cutoff`: of job `name` exactly and with `error` in its
+        error line, where given."""
+        return self._bulk("retry_all", queue, [state.value, cutoff, name, error, offset, budget])
+
     def obliterate(self, queue: str) -> None:
-        """Remove a queue whole, also its active jobs: for Huey's flush and for tests."""
+        """Remove a queue whole, its active jobs too: for Huey's flush and for tests. Not atomic."""
+        with self.connection.guard():
+            for key in self.connection.client.scan_iter(match=_literal(self._base(queue)) + ":*", count=1000):
+                self.connection.client.delete(key)
 
-    def close(self) -> None: ...
+    # --- presence, catalog, audit ---
+
+    def beat(self, presence: Presence, *, ttl: int) -> None:
+        """Say that a worker lives, for `ttl` ms."""
+        base, ends = keys.shared_base(self.prefix), self.now() + ttl
+        with self.connection.guard():
+            pipe = self.connection.client.pipeline(transaction=False)
+            pipe.zadd(base + keys.WORKERS, {presence.worker: ends})
+            pipe.set(base + keys.WORKER + presence.worker, json.dumps(asdict(presence)), px=ttl)
+            pipe.zremrangebyscore(base + keys.WORKERS, "-inf", ends - ttl - 3600_000)
+            pipe.execute()
+
+    def leave(self, worker: str) -> None:
+        """A worker ended on its own."""
+        base = keys.shared_base(self.prefix)
+        with self.connection.guard():
+            pipe = self.connection.client.pipeline(transaction=False)
+            pipe.zrem(base + keys.WORKERS, worker)
+            pipe.delete(base + keys.WORKER + worker)
+            pipe.execute()
+
+    def publish(self, entries: Sequence[CatalogEntry]) -> None:
+        """Say which jobs a worker can run, and with which limiter its queues are claimed."""
+        base = keys.shared_base(self.prefix)
+        with self.connection.guard():
+            pipe = self.connection.client.pipeline(transaction=False)
+            for entry in entries:
+                pipe.hset(base + keys.CATALOG, f"{entry.queue}\n{entry.name}", json.dumps(asdict(entry)))
+                pipe.sadd(base + keys.QUEUES, entry.queue)
+                pipe.hset(
+                    self._base(entry.queue) + keys.SUFFIXES["meta"],
+                    mapping={"lm": entry.limiter[0], "ld": entry.limiter[1]},
+                )
+            pipe.execute()
+
+    def audit(self, actor: Actor, action: str, queue: str, count: int, detail: str = "") -> None:
+        """Write down who did what to which queue, and to how many jobs; the last 10,000 entries stay."""
+        fields = {**asdict(actor), "action": action, "queue": queue, "count": count, "detail": detail}
+        with self.connection.guard():
+            self.connection.client.xadd(
+                keys.shared_base(self.prefix) + keys.AUDIT, fields, maxlen=10_000, approximate=True
+            )
+
+    def close(self) -> None:
+        """Drop the connections; a later call opens new ones."""
+        self.connection.close()
+
+    # --- inner ---
+
+    def _base(self, queue: str) -> str:
+        return keys.queue_base(self.prefix, queue)
+
+    def _space(self, space: str) -> str:
+        return keys.space_base(self.prefix, space) if space else ""
+
+    def _introduce(self, queues: Sequence[str]) -> None:
+        with self.connection.guard():
+            self.connection.client.sadd(keys.shared_base(self.prefix) + keys.QUEUES, *queues)
+
+    def _once(self, name: str, bases: list[str], args: list[Any]) -> Any:
+        with self.connection.guard():
+            return evaluate(self.connection.client, self._scripts[name], bases, args)
+
+    def _repeatable(self, name: str, bases: list[str], args: list[Any]) -> Any:
+        with self.connection.guard():
+            try:
+                return evaluate(self.connection.client, self._scripts[name], bases, args)
+            except RedisConnectionError:
+                if self.connection.revive is not None and not self.connection.revive():
+                    raise
+                return evaluate(self.connection.client, self._scripts[name], bases, args)
+
+    def _act(self, name: str, queue: str, job_id: str, args: list[Any], advice: str) -> None:
+        state = self._found(self._text(self._once(name, [self._base(queue)], args)), queue, job_id)
+        if state != "ok":
+            raise Conflict(f"job {job_id} in {queue} is {state}; {advice}")
+
+    def _bulk(self, name: str, queue: str, args: list[Any]) -> BulkResult:
+        return BulkResult(*(int(one) for one in self._once(name, [self._base(queue)], args)))
+
+    @staticmethod
+    def _text(answer: bytes | str) -> str:
+        return answer.decode() if isinstance(answer, bytes) else answer
+
+    @staticmethod
+    def _found(state: str, queue: str, job_id: str) -> str:
+        if state == "missing":
+            raise JobNotFound(f"no job {job_id} in queue {queue}; it may have been removed")
+        return state
+
+
+def _literal(text: str) -> str:
+    """A key as a glob pattern that matches only itself."""
+    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)

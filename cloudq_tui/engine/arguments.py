@@ -1,0 +1,121 @@
+"""How the verbs' arguments are laid out for their scripts, and their answers read back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cloudq_tui.engine.records import (
+    ClaimedJob,
+    ClaimResult,
+    Finish,
+    NewJob,
+    QueueClaim,
+    Retention,
+)
+from cloudq_tui.errors import InvalidOptions
+from cloudq_tui.models.job import MAX_RANK, MIN_RANK
+
+_DEFAULT_RETENTION = Retention()
+
+
+def add_arguments(job: NewJob, dedupe_ttl: int) -> list[Any]:
+    """The twelve arguments of include/add.lua. Raises InvalidOptions for a rank outside -1000 to 1000."""
+    if not MIN_RANK <= job.rank <= MAX_RANK or job.rank != int(job.rank):
+        raise InvalidOptions(f"priority {job.rank} is not an integer from {MIN_RANK} to {MAX_RANK}")
+    return [
+        job.id,
+        job.name,
+        job.message,
+        int(job.rank),
+        job.delay,
+        job.retries,
+        job.backoff,
+        job.timeout,
+        dedupe_ttl if job.unique else 0,
+        job.keep_completed,
+        job.keep_failed,
+        int(job.rerun),
+    ]
+
+
+def claim_arguments(
+    queues: Sequence[QueueClaim], worker: str, request: str, lease: int, limit: int, space: str
+) -> list[Any]:
+    """The arguments of include/claim.lua."""
+    args: list[Any] = [request, worker, lease, limit, len(queues), space]
+    for queue in queues:
+        args += [queue.queue, queue.want, queue.concurrency, queue.limit_max, queue.limit_duration]
+    return args
+
+
+def read_claim(answer: Any, queues: Sequence[QueueClaim], request: str) -> ClaimResult:
+    """What include/claim.lua returned."""
+    now, due, rows = answer
+    jobs = tuple(
+        ClaimedJob(
+            queue=queues[row[0] - 1].queue,
+            id=row[1].decode(),
+            token=request,
+            name=row[2].decode(),
+            message=row[3],
+            rank=int(row[4]),
+            timestamp=int(row[5]),
+            processed_on=now,
+            retries=int(row[6]),
+            failures=int(row[7]),
+            stalled=int(row[8]),
+            backoff=row[9].decode(),
+            timeout=int(row[10]),
+            checkpoint=row[11],
+            revoked=row[12],
+            name_revoked=row[13],
+        )
+        for row in rows
+    )
+    return ClaimResult(jobs, None if due < 0 else due)
+
+
+def finish_arguments(
+    finishes: Sequence[Finish], retention: dict[str, Retention], claim: Sequence[QueueClaim], dedupe_ttl: int
+) -> tuple[list[str], list[Any]]:
+    """The queues in key order (those of the claim first) and the arguments of finish.lua up to its claim."""
+    queues = list(
+        dict.fromkeys(
+            [queue.queue for queue in claim]
+            + [finish.queue for finish in finishes]
+            + [job.queue for finish in finishes for job in finish.follow_ups]
+            + [member.callback.queue for finish in finishes for member in finish.chords]
+        )
+    )
+    index = {queue: at + 1 for at, queue in enumerate(queues)}
+    args: list[Any] = [len(queues)]
+    for queue in queues:
+        keep = retention.get(queue, _DEFAULT_RETENTION)
+        args += [keep.completed_age, keep.completed_count, keep.failed_age]
+    args.append(len(finishes))
+    for finish in finishes:
+        args += [
+            index[finish.queue],
+            finish.id,
+            finish.token,
+            finish.outcome.value,
+            finish.kind.value,
+            finish.error[:500],
+            finish.detail,
+            0 if finish.result is None else 1,
+            finish.result or b"",
+            finish.delay,
+            int(finish.counted),
+        ]
+        args.append(len(finish.writes))
+        for write in finish.writes:
+            args += [write.key, int(write.value is not None), write.value or b"", write.ttl]
+        args.append(len(finish.follow_ups))
+        for job in finish.follow_ups:
+            args += [index[job.queue], *add_arguments(job, dedupe_ttl)]
+        args.append(len(finish.chords))
+        for member in finish.chords:
+            args += [member.chord, member.index, member.size, member.value]
+            args += [index[member.callback.queue], *add_arguments(member.callback, dedupe_ttl)]
+    return queues, args

@@ -1,0 +1,191 @@
+-- include claim
+-- include add
+-- finish: active -> completed / failed / delayed / waiting, by the holder of the lease only; then, by choice, a claim.
+-- KEYS  1..n queue bases, n+1 the Huey space base
+-- ARGV  n; per base: keep completed ms, keep completed count, keep failed ms;
+--       number of finishes; per finish:
+--         base index, id, token, outcome (c f r d l), kind, error, detail, has result, result, delay ms, counted,
+--         number of writes, per write: key, 1 set / 0 delete, value, ttl ms
+--         number of follow-ups, per follow-up: base index, the twelve of include/add.lua
+--         number of chord members, per member: chord, index, size, value, then its callback as a follow-up
+--       1 and the arguments of include/claim.lua, or 0
+-- RETURNS { { 1 or 0 per finish }, claim result or false }. 0: the lease was lost and nothing was changed.
+local BOUNDS = { 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000 }
+local CHORD_TTL = 604800000 -- ms; as long as failed jobs stay
+
+local n = tonumber(ARGV[1])
+local space = KEYS[n + 1]
+local now = now_ms()
+local at = 2 + 3 * n
+local finishes = tonumber(ARGV[at])
+local held, sums, completed = {}, {}, {}
+drain(KEYS[1])
+
+local function add_up(index, name, value)
+  local sum = sums[index]
+  if not sum then sum = {}; sums[index] = sum end
+  sum[name] = (sum[name] or 0) + value
+end
+
+local function bucket(ms)
+  for i, bound in ipairs(BOUNDS) do
+    if ms <= bound then return i end
+  end
+  return #BOUNDS + 1
+end
+
+-- Totals and histograms by job name; slots and minutes by queue.
+local function measure(index, name, outcome, record)
+  add_up(index, '|' .. outcome, 1)
+  add_up(index, name .. '|' .. outcome, 1)
+  local started, since = tonumber(record[2]), tonumber(record[3])
+  if started and outcome ~= 'x' then
+    local busy = math.max(0, now - started)
+    add_up(index, '|d', busy)
+    add_up(index, name .. '|d', busy)
+    add_up(index, name .. '|D' .. bucket(busy), 1)
+    if since then
+      local wait = math.max(0, started - since)
+      add_up(index, name .. '|w', wait)
+      add_up(index, name .. '|W' .. bucket(wait), 1)
+    end
+  end
+end
+
+local function note(base, id, message, detail)
+  redis.call('SET', base .. K.error .. id, message)
+  if detail ~= '' then
+    redis.call('RPUSH', base .. K.attempts .. id, detail)
+    redis.call('LTRIM', base .. K.attempts .. id, -50, -1)
+  end
+end
+
+local EXCLUDED = { revoked = true, expired = true, cancelled = true }
+
+local function finish(a)
+  local index, id, outcome, kind, message, detail = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6]
+  local base, delay = KEYS[index], tonumber(ARGV[a + 9])
+  local rec = base .. K.record .. id
+  local record = redis.call('HMGET', rec, 'tk', 'po', 'w', 'n', 's', 'kc')
+  if record[1] ~= ARGV[a + 2] then return 0 end
+  redis.call('ZREM', base .. K.active, id)
+  if outcome == 'c' then
+    measure(index, record[4], 'c', record)
+    if record[6] == '0' then
+      drop(base, id)
+    else
+      redis.call('HDEL', rec, 'tk', 'wk', 'cx', 's', 'w', 'pg', 'sp', 'c')
+      redis.call('DEL', base .. K.checkpoint .. id, base .. K.error .. id)
+      redis.call('HSET', rec, 'fo', now)
+      if ARGV[a + 7] == '1' then redis.call('SET', base .. K.result .. id, ARGV[a + 8]) end
+      redis.call('ZADD', base .. K.completed, now, id)
+      completed[index] = (completed[index] or 0) + 1
+    end
+    event(base, 'completed', id)
+  elseif outcome == 'f' then
+    measure(index, record[4], EXCLUDED[kind] and 'x' or 'f', record)
+    if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
+    fail(base, id, now, kind, message, detail)
+    completed[index] = (completed[index] or 0) + 1
+  else
+    redis.call('HDEL', rec, 'tk', 'wk', 'pg', 'sp')
+    if outcome == 'r' then
+      measure(index, record[4], 'r', record)
+      if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
+      note(base, id, message, detail)
+    elseif message ~= '' then
+      redis.call('HSET', rec, 'y', string.sub(message, 1, 60))
+    end
+    if delay > 0 then
+      redis.call('ZADD', base .. K.delayed, now + delay, id)
+      event(base, 'delayed', id, message)
+    elseif outcome == 'l' and record[5] then
+      redis.call('ZADD', base .. K.waiting, record[5], id)
+      event(base, 'waiting', id, 'released')
+    else
+      enqueue(base, id, now)
+      event(base, 'waiting', id, message)
+    end
+  end
+  if outcome ~= 'c' or redis.call('ZCARD', base .. K.waiting) > 0 then wake(base) end
+  return 1
+end
+
+-- The end of a finish's arguments, skipped when its lease was lost.
+local function consequences(a, alive)
+  local writes = tonumber(ARGV[a])
+  a = a + 1
+  for _ = 1, writes do
+    if alive then
+      local key, ttl = space .. ':kv:' .. ARGV[a], tonumber(ARGV[a + 3])
+      if ARGV[a + 1] == '0' then
+        redis.call('DEL', key)
+      elseif ttl > 0 then
+        redis.call('SET', key, ARGV[a + 2], 'PX', ttl)
+      else
+        redis.call('SET', key, ARGV[a + 2])
+      end
+    end
+    a = a + 4
+  end
+  local follow_ups = tonumber(ARGV[a])
+  a = a + 1
+  for _ = 1, follow_ups do
+    if alive then add_job(KEYS[tonumber(ARGV[a])], a + 1, now) end
+    a = a + 13
+  end
+  local members = tonumber(ARGV[a])
+  a = a + 1
+  for _ = 1, members do
+    if alive then
+      local key = space .. ':chord:' .. ARGV[a]
+      local new = redis.call('HSETNX', key, ARGV[a + 1], ARGV[a + 3])
+      redis.call('PEXPIRE', key, CHORD_TTL)
+      if new == 1 and redis.call('HLEN', key) == tonumber(ARGV[a + 2]) then
+        add_job(KEYS[tonumber(ARGV[a + 4])], a + 5, now)
+      end
+    end
+    a = a + 17
+  end
+  return a
+end
+
+at = at + 1
+for f = 1, finishes do
+  held[f] = finish(at)
+  at = consequences(at + 11, held[f] == 1)
+end
+
+for index, sum in pairs(sums) do
+  local base = KEYS[index]
+  for name, value in pairs(sum) do
+    if string.sub(name, 1, 1) == '|' then
+      count(base, now, string.sub(name, 2), value)
+    else
+      redis.call('HINCRBY', base .. K.totals, name, value)
+    end
+  end
+end
+
+-- Retention, in steps no larger than a few times what this call added.
+local function forget(base, key, ids)
+  if #ids == 0 then return end
+  redis.call('ZREM', base .. key, unpack(ids))
+  for _, id in ipairs(ids) do drop(base, id) end
+end
+for index, ended in pairs(completed) do
+  local base, a, budget = KEYS[index], 2 + 3 * (index - 1), 2 * ended + 8
+  local age, keep, failed_age = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
+  local excess = keep > 0 and redis.call('ZCARD', base .. K.completed) - keep or 0
+  if excess > 0 then
+    forget(base, K.completed, redis.call('ZRANGE', base .. K.completed, 0, math.min(excess, budget) - 1))
+  end
+  if age > 0 then
+    forget(base, K.completed, redis.call('ZRANGEBYSCORE', base .. K.completed, '-inf', now - age, 'LIMIT', 0, budget))
+  end
+  if failed_age > 0 then
+    forget(base, K.failed, redis.call('ZRANGEBYSCORE', base .. K.failed, '-inf', now - failed_age, 'LIMIT', 0, budget))
+  end
+end
+
+return { held, ARGV[at] == '1' and claim(1, at + 1) }

@@ -1,0 +1,81 @@
+-- include clock
+-- What every transition shares: places, events, counters, and the end of a record.
+local SPAN = 4398046511104 -- 2^42 sequences within one rank
+
+local function place(base, rank)
+  return rank * SPAN + redis.call('HINCRBY', base .. K.meta, 'seq', 1)
+end
+
+local function event(base, kind, id, detail)
+  if detail and detail ~= '' then
+    redis.call('XADD', base .. K.events, 'MAXLEN', '~', 1000, '*', 'k', kind, 'j', id, 'd', detail)
+  else
+    redis.call('XADD', base .. K.events, 'MAXLEN', '~', 1000, '*', 'k', kind, 'j', id)
+  end
+end
+
+-- Count n of a field in the current 5 s slot and minute: i in, c completed, f failed, x excluded, d busy ms.
+local function count(base, now, field, n)
+  local slot = base .. K.slot .. math.floor(now / 5000)
+  if redis.call('HINCRBY', slot, field, n) == n then redis.call('EXPIRE', slot, 150) end
+  local minute = base .. K.minute .. math.floor(now / 60000)
+  if redis.call('HINCRBY', minute, field, n) == n then redis.call('EXPIRE', minute, 90000) end
+end
+
+local function wake(base)
+  redis.call('ZADD', base .. K.wake, 0, '0')
+end
+
+-- Forget everything kept for an id but its place in a state (the caller has removed that).
+local function drop(base, id)
+  redis.call('DEL', base .. K.record .. id, base .. K.payload .. id, base .. K.error .. id,
+    base .. K.attempts .. id, base .. K.log .. id, base .. K.checkpoint .. id, base .. K.result .. id)
+end
+
+local STATES = { 'waiting', 'active', 'delayed', 'failed', 'completed' }
+
+-- The state an id is in, and its score there; nil when it is in none.
+local function state_of(base, id)
+  for _, state in ipairs(STATES) do
+    local score = redis.call('ZSCORE', base .. K[state], id)
+    if score then return state, score end
+  end
+end
+
+-- Put an id at the end of its priority.
+local function enqueue(base, id, now)
+  local rec = base .. K.record .. id
+  local score = place(base, tonumber(redis.call('HGET', rec, 'r')) or 5)
+  redis.call('ZADD', base .. K.waiting, score, id)
+  redis.call('HSET', rec, 's', score, 'w', now)
+end
+
+local function is_paused(base, now)
+  local pause = redis.call('HMGET', base .. K.meta, 'pb', 'pu')
+  if not pause[1] then return false end
+  local till = tonumber(pause[2])
+  if till and till <= now then
+    redis.call('HDEL', base .. K.meta, 'pb', 'pw', 'ps', 'pu')
+    return false
+  end
+  return true, till
+end
+
+-- End a job for good as failed. kind as FailureKind; detail is an encoded Attempt or ''.
+local function fail(base, id, now, kind, message, detail)
+  local rec = base .. K.record .. id
+  redis.call('HDEL', rec, 'tk', 'wk', 'cx', 's', 'w', 'y')
+  redis.call('DEL', base .. K.checkpoint .. id)
+  if redis.call('HGET', rec, 'kf') == '0' then
+    drop(base, id)
+  else
+    redis.call('HSET', rec, 'fo', now, 'k', kind)
+    redis.call('SET', base .. K.error .. id, message)
+    if detail ~= '' then
+      redis.call('RPUSH', base .. K.attempts .. id, detail)
+      redis.call('LTRIM', base .. K.attempts .. id, -50, -1)
+    end
+    redis.call('ZADD', base .. K.failed, now, id)
+  end
+  event(base, 'failed', id, kind)
+end
