@@ -48,7 +48,8 @@ class QueueReader:
             pipe.evalsha(live.sha, 1, keys.shared_base(self.prefix))
             pipe.info("server")
             pipe.info("memory")
-            return pipe.execute()
+            rows: list[Any] = pipe.execute()
+            return rows
 
         answer, present, server, memory = self._with_scripts(ask, script.text, live.text)
         elapsed = (time.perf_counter() - began) * 1000
@@ -105,7 +106,8 @@ class QueueReader:
             pipe = self.connection.client.pipeline(transaction=False)
             for queue in queues:
                 pipe.exists(self._base(queue) + keys.SUFFIXES["record"] + id_or_prefix)
-            return pipe.execute()
+            rows: list[Any] = pipe.execute()
+            return rows
 
         exact = [queue for queue, there in zip(queues, self._with_scripts(ask), strict=True) if there]
         if len(exact) == 1:
