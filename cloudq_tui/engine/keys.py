@@ -19,8 +19,7 @@ SUFFIXES: Final[dict[str, str]] = {
     "wake": ":wake",  # zset with at most one member: wakes one waiting worker, holds no truth
     "events": ":ev",  # stream, capped
     "totals": ":t",  # hash: counters and histograms by job name
-    "minute": ":h:",  # + epoch minute: hash of counters, kept 25 h
-    "slot": ":s:",  # + epoch 5 s slot: hash of counters, kept 150 s
+    "minute": ":h:",  # + epoch minute: hash of counters, by 5 s slot for in and out; kept 25 h
     "record": ":j:",  # + id: hash of short fields
     "payload": ":p:",  # + id: the encoded call
     "error": ":x:",  # + id: the last error, one line

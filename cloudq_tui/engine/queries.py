@@ -147,17 +147,20 @@ class QueueReader:
         """The newest events of a queue, newest first."""
         with self.connection.guard():
             rows = self.connection.client.xrevrange(self._base(queue) + keys.SUFFIXES["events"], count=limit)
-        return [
+        # One entry names all the jobs that a call moved in the same way.
+        events = [
             QueueEvent(
                 id=text(entry),
                 at=int(text(entry).partition("-")[0]),
                 queue=queue,
                 kind=text(fields.get(b"k")),
-                job_id=text(fields.get(b"j")),
+                job_id=job_id,
                 detail=text(fields.get(b"d")),
             )
             for entry, fields in rows
+            for job_id in text(fields.get(b"j")).split(" ")
         ]
+        return events[:limit]
 
     def audit(self, limit: int = 100) -> list[AuditEntry]:
         """What people did, newest first."""

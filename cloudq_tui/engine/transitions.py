@@ -18,7 +18,14 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cloudq_tui.engine import keys
-from cloudq_tui.engine.arguments import add_arguments, claim_arguments, finish_arguments, read_claim
+from cloudq_tui.engine.arguments import (
+    add_arguments,
+    batches,
+    by_queue,
+    claim_arguments,
+    finish_arguments,
+    read_claim,
+)
 from cloudq_tui.engine.connection import Connection
 from cloudq_tui.engine.records import (
     CatalogEntry,
@@ -37,7 +44,8 @@ from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import JobState
 from cloudq_tui.models.queue import BulkResult
 
-_PIPELINE = 500  # adds sent before their answers are read
+_PIPELINE = 1000  # jobs sent before their answers are read
+_CHUNK = 100  # jobs of one queue in one script call: about 1 ms of Redis
 _FIRST = 2  # add's answer for the first job a queue ever had
 DEDUPE_TTL = 24 * 3600 * 1000
 
@@ -62,37 +70,35 @@ class QueueEngine:
 
     def add(self, job: NewJob) -> bool:
         """Add one job; one round trip. False when the id was there already. Raises QueueFull over maxmemory."""
-        added = self._repeatable("add", [self._base(job.queue)], add_arguments(job, self._dedupe_ttl))
+        added = self._repeatable("add", [self._base(job.queue)], [1, *add_arguments(job, self._dedupe_ttl)])[0]
         if added == _FIRST:
-            self._introduce([job.queue])
+            self._introduce({job.queue})
         return bool(added)
 
     def add_many(self, jobs: Iterable[NewJob]) -> list[bool]:
-        """Add jobs in pipelines; one bool each, as `add`. Raises QueueFull when Redis refused any of them."""
-        script = self._scripts["add"]
-        answers: list[bool] = []
-        new: set[str] = set()
-        batch: list[NewJob] = []
+        """Add jobs in as few round trips as their number allows; one bool each, as `add`.
 
-        def flush() -> None:
+        Raises QueueFull when Redis refused some; those of the chunks before stay added, and adding all again is
+        safe where their ids are the same.
+        """
+        answers: list[bool] = []
+        script = self._scripts["add"]
+        for batch in batches(jobs, _PIPELINE):
+            chunks = by_queue(batch, _CHUNK)
             with self.connection.guard():
                 pipe = self.connection.client.pipeline(transaction=False)
                 pipe.script_load(script.text)
-                for job in batch:
-                    pipe.evalsha(script.sha, 1, self._base(job.queue), *add_arguments(job, self._dedupe_ttl))
+                for chunk in chunks:
+                    args = [argument for _, job in chunk for argument in add_arguments(job, self._dedupe_ttl)]
+                    pipe.evalsha(script.sha, 1, self._base(chunk[0][1].queue), len(chunk), *args)
                 replies = pipe.execute()[1:]
-            new.update(job.queue for job, reply in zip(batch, replies, strict=True) if reply == _FIRST)
-            answers.extend(bool(reply) for reply in replies)
-            batch.clear()
-
-        for job in jobs:
-            batch.append(job)
-            if len(batch) >= _PIPELINE:
-                flush()
-        if batch:
-            flush()
-        if new:
-            self._introduce(sorted(new))
+            added = {
+                at: reply
+                for chunk, reply in zip(chunks, replies, strict=True)
+                for (at, _), reply in zip(chunk, reply, strict=True)
+            }
+            self._introduce({batch[at].queue for at, reply in added.items() if reply == _FIRST})
+            answers += [bool(added[at]) for at in range(len(batch))]
         return answers
 
     def claim(
@@ -323,9 +329,11 @@ class QueueEngine:
     def _space(self, space: str) -> str:
         return keys.space_base(self.prefix, space) if space else ""
 
-    def _introduce(self, queues: Sequence[str]) -> None:
+    def _introduce(self, queues: set[str]) -> None:
+        if not queues:
+            return
         with self.connection.guard():
-            self.connection.client.sadd(keys.shared_base(self.prefix) + keys.QUEUES, *queues)
+            self.connection.client.sadd(keys.shared_base(self.prefix) + keys.QUEUES, *sorted(queues))
 
     def _once(self, name: str, bases: list[str], args: list[Any]) -> Any:
         with self.connection.guard():

@@ -493,6 +493,16 @@ def test_the_snapshot_says_what_the_overview_shows(bench: Bench) -> None:
     assert [(job.id, job.progress, job.step) for job in active] == [(jobs[21].id, 50, "send")]
 
 
+def test_the_events_tell_what_happened_newest_first(bench: Bench) -> None:
+    one, two = bench.add(), bench.add()
+    for job in bench.claim(2):
+        bench.finish(job)
+    seen = [(event.kind, event.job_id) for event in bench.reader.events(QUEUE)]
+    assert seen[:2] == [("completed", two), ("completed", one)]
+    assert seen[2:] == [("active", one), ("active", two), ("waiting", two), ("waiting", one)]
+    assert len(bench.reader.events(QUEUE, limit=3)) == 3
+
+
 def test_a_full_redis_refuses_work_and_still_drains(bench: Bench) -> None:
     from cloudq_tui.errors import QueueFull
 

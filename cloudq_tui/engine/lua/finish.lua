@@ -18,7 +18,7 @@ local space = KEYS[n + 1]
 local now = now_ms()
 local at = 2 + 3 * n
 local finishes = tonumber(ARGV[at])
-local held, sums, completed = {}, {}, {}
+local held, sums, ended, moved = {}, {}, {}, {}
 drain(KEYS[1])
 
 local function add_up(index, name, value)
@@ -38,6 +38,7 @@ end
 local function measure(index, name, outcome, record)
   add_up(index, '|' .. outcome, 1)
   add_up(index, name .. '|' .. outcome, 1)
+  if outcome ~= 'r' then add_up(index, '|o', 1) end
   local started, since = tonumber(record[2]), tonumber(record[3])
   if started and outcome ~= 'x' then
     local busy = math.max(0, now - started)
@@ -60,33 +61,43 @@ local function note(base, id, message, detail)
   end
 end
 
+-- Completed jobs of one queue are moved together: ids that ended, and score and id of those that are kept.
+local function moves(index)
+  if not moved[index] then moved[index] = { done = {}, kept = {} } end
+  return moved[index]
+end
+
 local EXCLUDED = { revoked = true, expired = true, cancelled = true }
 
 local function finish(a)
   local index, id, outcome, kind, message, detail = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6]
   local base, delay = KEYS[index], tonumber(ARGV[a + 9])
   local rec = base .. K.record .. id
-  local record = redis.call('HMGET', rec, 'tk', 'po', 'w', 'n', 's', 'kc')
+  local record = redis.call('HMGET', rec, 'tk', 'po', 'w', 'n', 's', 'kc', 'c', 'a')
   if record[1] ~= ARGV[a + 2] then return 0 end
-  redis.call('ZREM', base .. K.active, id)
   if outcome == 'c' then
     measure(index, record[4], 'c', record)
+    local m = moves(index)
+    m.done[#m.done + 1] = id
     if record[6] == '0' then
       drop(base, id)
     else
-      redis.call('HDEL', rec, 'tk', 'wk', 'cx', 's', 'w', 'pg', 'sp', 'c')
-      redis.call('DEL', base .. K.checkpoint .. id, base .. K.error .. id)
-      redis.call('HSET', rec, 'fo', now)
+      -- Most completed jobs cost one write to their record: what stays in it is not read in this state.
+      redis.call('HSET', rec, 'fo', now, 'tk', '')
+      if record[7] then redis.call('DEL', base .. K.checkpoint .. id) end
+      if record[8] then redis.call('DEL', base .. K.error .. id) end
       if ARGV[a + 7] == '1' then redis.call('SET', base .. K.result .. id, ARGV[a + 8]) end
-      redis.call('ZADD', base .. K.completed, now, id)
-      completed[index] = (completed[index] or 0) + 1
+      m.kept[#m.kept + 1] = now; m.kept[#m.kept + 1] = id
+      ended[index] = (ended[index] or 0) + 1
     end
-    event(base, 'completed', id)
-  elseif outcome == 'f' then
+    return 1
+  end
+  redis.call('ZREM', base .. K.active, id)
+  if outcome == 'f' then
     measure(index, record[4], EXCLUDED[kind] and 'x' or 'f', record)
     if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
     fail(base, id, now, kind, message, detail)
-    completed[index] = (completed[index] or 0) + 1
+    ended[index] = (ended[index] or 0) + 1
   else
     redis.call('HDEL', rec, 'tk', 'wk', 'pg', 'sp')
     if outcome == 'r' then
@@ -107,7 +118,7 @@ local function finish(a)
       event(base, 'waiting', id, message)
     end
   end
-  if outcome ~= 'c' or redis.call('ZCARD', base .. K.waiting) > 0 then wake(base) end
+  wake(base)
   return 1
 end
 
@@ -131,7 +142,7 @@ local function consequences(a, alive)
   local follow_ups = tonumber(ARGV[a])
   a = a + 1
   for _ = 1, follow_ups do
-    if alive then add_job(KEYS[tonumber(ARGV[a])], a + 1, now) end
+    if alive then add_jobs(KEYS[tonumber(ARGV[a])], a + 1, 1, now) end
     a = a + 13
   end
   local members = tonumber(ARGV[a])
@@ -142,7 +153,7 @@ local function consequences(a, alive)
       local new = redis.call('HSETNX', key, ARGV[a + 1], ARGV[a + 3])
       redis.call('PEXPIRE', key, CHORD_TTL)
       if new == 1 and redis.call('HLEN', key) == tonumber(ARGV[a + 2]) then
-        add_job(KEYS[tonumber(ARGV[a + 4])], a + 5, now)
+        add_jobs(KEYS[tonumber(ARGV[a + 4])], a + 5, 1, now)
       end
     end
     a = a + 17
@@ -154,6 +165,14 @@ at = at + 1
 for f = 1, finishes do
   held[f] = finish(at)
   at = consequences(at + 11, held[f] == 1)
+end
+
+for index, m in pairs(moved) do
+  local base = KEYS[index]
+  redis.call('ZREM', base .. K.active, unpack(m.done))
+  if #m.kept > 0 then redis.call('ZADD', base .. K.completed, unpack(m.kept)) end
+  event(base, 'completed', table.concat(m.done, ' '))
+  if redis.call('ZCARD', base .. K.waiting) > 0 then wake(base) end
 end
 
 for index, sum in pairs(sums) do
@@ -173,8 +192,8 @@ local function forget(base, key, ids)
   redis.call('ZREM', base .. key, unpack(ids))
   for _, id in ipairs(ids) do drop(base, id) end
 end
-for index, ended in pairs(completed) do
-  local base, a, budget = KEYS[index], 2 + 3 * (index - 1), 2 * ended + 8
+for index, n_ended in pairs(ended) do
+  local base, a, budget = KEYS[index], 2 + 3 * (index - 1), 2 * n_ended + 8
   local age, keep, failed_age = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
   local excess = keep > 0 and redis.call('ZCARD', base .. K.completed) - keep or 0
   if excess > 0 then

@@ -19,9 +19,11 @@ for _, base in ipairs(KEYS) do
       redis.call('HSET', rec, 'st', stalled)
       if r[7] then
         count(base, now, 'x', 1)
+        count(base, now, 'o', 1)
         fail(base, id, now, 'cancelled', 'cancelled by ' .. r[7], detail)
       elseif stalled > max then
         count(base, now, 'f', 1)
+        count(base, now, 'o', 1)
         redis.call('HINCRBY', base .. K.totals, r[1] .. '|f', 1)
         fail(base, id, now, 'stalled', 'stalled: its worker died or froze ' .. stalled .. ' times', detail)
       else

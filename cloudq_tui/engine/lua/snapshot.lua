@@ -34,12 +34,20 @@ local function limiter(base)
   return { max, duration, redis.call('ZCOUNT', base .. K.limiter, from, '+inf'), tonumber(first[2] or 0) }
 end
 
+local SLOTS = {}
+for slot = 0, 11 do SLOTS[#SLOTS + 1] = 'i' .. slot; SLOTS[#SLOTS + 1] = 'o' .. slot end
+
+-- In and out of the last 12 slots of 5 s, oldest first, the current one last; they span two minutes.
 local function slots(base)
-  local series, current = {}, math.floor(now / 5000)
-  for slot = current - 11, current do
-    local v = redis.call('HMGET', base .. K.slot .. slot, 'i', 'c', 'f', 'x')
-    series[#series + 1] = tonumber(v[1] or 0)
-    series[#series + 1] = tonumber(v[2] or 0) + tonumber(v[3] or 0) + tonumber(v[4] or 0)
+  local minute, slot = math.floor(now / 60000), math.floor(now % 60000 / 5000)
+  local before = redis.call('HMGET', base .. K.minute .. minute - 1, unpack(SLOTS))
+  local this = redis.call('HMGET', base .. K.minute .. minute, unpack(SLOTS))
+  local series = {}
+  for i = slot + 1, slot + 12 do
+    local from = i < 12 and before or this
+    local at = 2 * (i % 12)
+    series[#series + 1] = tonumber(from[at + 1] or 0)
+    series[#series + 1] = tonumber(from[at + 2] or 0)
   end
   return series
 end

@@ -6,20 +6,31 @@
 -- Returns { now, ms until the next job may be ready or -1, { job, ... } }; a job is
 --   { queue index, id, name, message, rank, timestamp, retries, failures, stalled, backoff, timeout,
 --     checkpoint, revocation of the id, revocation of the name }, false where there is none.
-local function take(base, index, id, now, request, worker, lease, space, queue)
-  local rec = base .. K.record .. id
-  local r = redis.call('HMGET', rec, 'n', 't', 'r', 'R', 'a', 'st', 'b', 'to', 'c')
-  if not r[1] then return nil end
-  redis.call('ZADD', base .. K.active, now + lease, id)
-  redis.call('HSET', rec, 'tk', request, 'wk', worker, 'po', now)
-  redis.call('HDEL', rec, 'y')
-  local revoked, name_revoked = false, false
-  if space ~= '' then
-    revoked = redis.call('GET', space .. ':kv:r:' .. id)
-    name_revoked = redis.call('GET', space .. ':kv:rt:' .. queue .. ':' .. r[1])
+local function take(base, index, ids, now, request, worker, lease, space, queue, jobs)
+  local leases, payloads, revocations, rows = {}, {}, {}, {}
+  for _, id in ipairs(ids) do
+    local rec = base .. K.record .. id
+    local r = redis.call('HMGET', rec, 'n', 't', 'r', 'R', 'a', 'st', 'b', 'to', 'c', 'y')
+    if r[1] then
+      redis.call('HSET', rec, 'tk', request, 'wk', worker, 'po', now)
+      if r[10] then redis.call('HDEL', rec, 'y') end
+      leases[#leases + 1] = now + lease; leases[#leases + 1] = id
+      payloads[#payloads + 1] = base .. K.payload .. id
+      revocations[#revocations + 1] = space .. ':kv:r:' .. id
+      revocations[#revocations + 1] = space .. ':kv:rt:' .. queue .. ':' .. r[1]
+      rows[#rows + 1] = { index, id, r[1], false, r[3], r[2], r[4] or '0', r[5] or '0', r[6] or '0', r[7] or '',
+        r[8] or '0', r[9] and redis.call('GET', base .. K.checkpoint .. id), false, false }
+    end
   end
-  return { index, id, r[1], redis.call('GET', base .. K.payload .. id), r[3], r[2], r[4] or '0', r[5] or '0',
-    r[6] or '0', r[7] or '', r[8] or '0', r[9] and redis.call('GET', base .. K.checkpoint .. id), revoked, name_revoked }
+  if #rows == 0 then return end
+  redis.call('ZADD', base .. K.active, unpack(leases))
+  local messages = redis.call('MGET', unpack(payloads))
+  local revoked = space ~= '' and redis.call('MGET', unpack(revocations)) or nil
+  for i, row in ipairs(rows) do
+    row[4] = messages[i]
+    if revoked then row[13], row[14] = revoked[2 * i - 1], revoked[2 * i] end
+    jobs[#jobs + 1] = row
+  end
 end
 
 -- Due delayed jobs join the end of their priority; their wait counts from when they were due.
@@ -42,11 +53,13 @@ local function claim(first, at)
   if last then
     last = cmsgpack.unpack(last)
     if last[1] == request then
-      for _, pair in ipairs(last[2]) do
-        local base = KEYS[first + pair[1] - 1]
-        if redis.call('HGET', base .. K.record .. pair[2], 'tk') == request then
-          jobs[#jobs + 1] = take(base, pair[1], pair[2], now, request, worker, lease, space, ARGV[at + 1 + 5 * pair[1]])
+      for _, group in ipairs(last[2]) do
+        local index, held = group[1], {}
+        local base = KEYS[first + index - 1]
+        for _, id in ipairs(group[2]) do
+          if redis.call('HGET', base .. K.record .. id, 'tk') == request then held[#held + 1] = id end
         end
+        take(base, index, held, now, request, worker, lease, space, ARGV[at + 1 + 5 * index], jobs)
       end
       return { now, -1, jobs }
     end
@@ -90,18 +103,17 @@ local function claim(first, at)
       local want = math.min(free[i], limit - #jobs)
       if round == 1 then want = math.min(want, share) end
       if want > 0 then
-        local popped = redis.call('ZPOPMIN', base .. K.waiting, want)
+        local popped, ids, starts = redis.call('ZPOPMIN', base .. K.waiting, want), {}, {}
         for p = 1, #popped, 2 do
-          local job = take(base, i, popped[p], now, request, worker, lease, space, ARGV[a])
-          if job then
-            jobs[#jobs + 1] = job
-            taken[#taken + 1] = { i, popped[p] }
-            event(base, 'active', popped[p], worker)
-            if tonumber(ARGV[a + 3]) > 0 then
-              redis.call('ZADD', base .. K.limiter, now, request .. ':' .. popped[p])
-              redis.call('PEXPIRE', base .. K.limiter, ARGV[a + 4])
-            end
-          end
+          ids[#ids + 1] = popped[p]
+          starts[#starts + 1] = now; starts[#starts + 1] = request .. ':' .. popped[p]
+        end
+        take(base, i, ids, now, request, worker, lease, space, ARGV[a], jobs)
+        taken[#taken + 1] = { i, ids }
+        event(base, 'active', table.concat(ids, ' '), worker)
+        if tonumber(ARGV[a + 3]) > 0 then
+          redis.call('ZADD', base .. K.limiter, unpack(starts))
+          redis.call('PEXPIRE', base .. K.limiter, ARGV[a + 4])
         end
         free[i] = free[i] - #popped / 2
       end

@@ -6,19 +6,20 @@ local function place(base, rank)
   return rank * SPAN + redis.call('HINCRBY', base .. K.meta, 'seq', 1)
 end
 
-local function event(base, kind, id, detail)
+-- One entry for all the jobs a call moved in the same way; ids are separated by spaces.
+local function event(base, kind, ids, detail)
   if detail and detail ~= '' then
-    redis.call('XADD', base .. K.events, 'MAXLEN', '~', 1000, '*', 'k', kind, 'j', id, 'd', detail)
+    redis.call('XADD', base .. K.events, 'MAXLEN', '~', 1000, '*', 'k', kind, 'j', ids, 'd', detail)
   else
-    redis.call('XADD', base .. K.events, 'MAXLEN', '~', 1000, '*', 'k', kind, 'j', id)
+    redis.call('XADD', base .. K.events, 'MAXLEN', '~', 1000, '*', 'k', kind, 'j', ids)
   end
 end
 
--- Count n of a field in the current 5 s slot and minute: i in, c completed, f failed, x excluded, d busy ms.
+-- Add to a counter of the current minute: c completed, f failed, x excluded, r retried, d busy ms; and, by the
+-- 5 s slot of the minute (0 to 11), i in and o out.
 local function count(base, now, field, n)
-  local slot = base .. K.slot .. math.floor(now / 5000)
-  if redis.call('HINCRBY', slot, field, n) == n then redis.call('EXPIRE', slot, 150) end
   local minute = base .. K.minute .. math.floor(now / 60000)
+  if field == 'i' or field == 'o' then field = field .. math.floor(now % 60000 / 5000) end
   if redis.call('HINCRBY', minute, field, n) == n then redis.call('EXPIRE', minute, 90000) end
 end
 
@@ -64,7 +65,7 @@ end
 -- End a job for good as failed. kind as FailureKind; detail is an encoded Attempt or ''.
 local function fail(base, id, now, kind, message, detail)
   local rec = base .. K.record .. id
-  redis.call('HDEL', rec, 'tk', 'wk', 'cx', 's', 'w', 'y')
+  redis.call('HDEL', rec, 'tk', 'wk', 'cx', 's', 'w', 'y', 'c')
   redis.call('DEL', base .. K.checkpoint .. id)
   if redis.call('HGET', rec, 'kf') == '0' then
     drop(base, id)
