@@ -13,7 +13,8 @@ from redis.exceptions import NoScriptError
 
 from cloudq_tui.engine import keys
 from cloudq_tui.engine.connection import Connection
-from cloudq_tui.engine.rows import number, read_active, read_job, read_row, read_view, text
+from cloudq_tui.engine.records import StoredCall
+from cloudq_tui.engine.rows import number, read_active, read_call, read_job, read_row, read_view, text
 from cloudq_tui.engine.scripts import Scripts, evaluate
 from cloudq_tui.errors import AmbiguousId, JobNotFound
 from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
@@ -87,6 +88,11 @@ class QueueReader:
             return []
         rows = self._run("page", [self._base(queue)], [state.value, start, end])
         return [read_row(row, queue) for row in rows if row]
+
+    def calls(self, queue: str, state: JobState, limit: int | None = None) -> list[StoredCall]:
+        """The stored calls of `waiting` (as they will start) or `delayed` (by due time), for Huey's listings."""
+        args = [state.value, 2**31 if limit is None else limit]
+        return [read_call(row, message) for row, message in self._run("calls", [self._base(queue)], args)]
 
     def job(self, queue: str, job_id: str, *, payload_limit: int = 65536) -> Job:
         """The one job, whole. Raises JobNotFound. What cannot be decoded is shown as text, what is longer than

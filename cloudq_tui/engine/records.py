@@ -72,6 +72,22 @@ class ClaimedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A job that has not started, with its message. `due` is set while it is delayed."""
+
+    id: str
+    name: str
+    message: bytes
+    rank: int
+    timestamp: int
+    retries: int
+    failures: int
+    backoff: str
+    timeout: int
+    due: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimResult:
     """The jobs, and in how many ms the next one may become ready (None: nothing is scheduled)."""
 

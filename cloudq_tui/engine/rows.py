@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cloudq_tui.engine.codec import decode, to_plain, unpack_call, visible_data
+from cloudq_tui.engine.records import StoredCall
 from cloudq_tui.errors import UnreadableJob
 from cloudq_tui.models.job import Attempt, Job, JobState, LogLine
 from cloudq_tui.models.queue import LimiterState, Pause, QueueCounts, QueueView
@@ -155,6 +156,23 @@ def _limiter(row: Any) -> LimiterState:
     most, duration, used, first = row
     left = max(0, most - used)
     return LimiterState(most, duration, left, None if left else first + duration)
+
+
+def read_call(row: Any, message: bytes | None) -> StoredCall:
+    """One stored call of calls.lua; a payload that is gone is empty."""
+    fields = row[4]
+    return StoredCall(
+        id=text(row[0]),
+        name=text(fields[0]),
+        message=message or b"",
+        rank=number(fields[2]),
+        timestamp=number(fields[1]),
+        retries=number(fields[3]),
+        failures=number(fields[4]),
+        backoff=text(fields[14]),
+        timeout=number(fields[13]),
+        due=number(row[2]) if text(row[1]) == "delayed" else None,
+    )
 
 
 def read_active(rows: Any, queue: str) -> list[Job]:

@@ -73,7 +73,7 @@ local function finish(a)
   local index, id, outcome, kind, message, detail = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6]
   local base, delay = KEYS[index], tonumber(ARGV[a + 9])
   local rec = base .. K.record .. id
-  local record = redis.call('HMGET', rec, 'tk', 'po', 'w', 'n', 's', 'kc', 'c', 'a')
+  local record = redis.call('HMGET', rec, 'tk', 'po', 'w', 'n', 's', 'kc', 'c', 'a', 'cx')
   if record[1] ~= ARGV[a + 2] then return 0 end
   if outcome == 'c' then
     measure(index, record[4], 'c', record)
@@ -94,6 +94,8 @@ local function finish(a)
   end
   redis.call('ZREM', base .. K.active, id)
   if outcome == 'f' then
+    -- The worker learned that it was cancelled, not by whom.
+    if kind == 'cancelled' and record[9] then message = 'cancelled by ' .. record[9] end
     measure(index, record[4], EXCLUDED[kind] and 'x' or 'f', record)
     if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
     fail(base, id, now, kind, message, detail)
