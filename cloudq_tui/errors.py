@@ -1,26 +1,26 @@
 """Every error a person or a caller can meet, in one tree. Imports nothing of the project.
 
-    CloudqError
-    ├── SettingsError            a setting is wrong: key, problem, file
-    ├── QueueUnavailable         Redis cannot be reached, refuses us, or is loading      (HTTP 503)
-    │   └── QueueFull            Redis is at its memory limit and refuses new work       (HTTP 503)
-    ├── NotFound                                                                         (HTTP 404)
-    │   ├── QueueNotFound
-    │   └── JobNotFound
-    ├── Conflict                 the job or queue is not in a state that allows this     (HTTP 409)
-    │   ├── AmbiguousId          an id prefix fits more than one job
-    │   └── LeaseLost            the caller no longer holds the job's lease
-    ├── Invalid                  the request itself is wrong                             (HTTP 422)
-    │   ├── InvalidPayload       names field and reason
-    │   ├── InvalidOptions
-    │   └── NoProcessor          nobody has registered this job name on this queue
-    ├── ReadOnly                 this door was opened read-only                          (HTTP 403)
-    ├── UnreadableJob            stored data cannot be decoded
-    └── JobSignal                raised inside a processor to steer its own job
-        ├── PermanentFailure     fail at once, use no retries
-        ├── TemporaryFailure     retry by the policy, or after `retry_after` seconds
-        ├── Deferred             put the job off without using an attempt
-        └── Cancelled            a person cancelled this job while it ran
+CloudqError
+├── SettingsError            a setting is wrong: key, problem, file
+├── QueueUnavailable         Redis cannot be reached, refuses us, or is loading      (HTTP 503)
+│   └── QueueFull            Redis is at its memory limit and refuses new work       (HTTP 503)
+├── NotFound                                                                         (HTTP 404)
+│   ├── QueueNotFound
+│   └── JobNotFound
+├── Conflict                 the job or queue is not in a state that allows this     (HTTP 409)
+│   ├── AmbiguousId          an id prefix fits more than one job
+│   └── LeaseLost            the caller no longer holds the job's lease
+├── Invalid                  the request itself is wrong                             (HTTP 422)
+│   ├── InvalidPayload       names field and reason
+│   ├── InvalidOptions
+│   └── NoProcessor          nobody has registered this job name on this queue
+├── ReadOnly                 this door was opened read-only                          (HTTP 403)
+├── UnreadableJob            stored data cannot be decoded
+└── JobSignal                raised inside a processor to steer its own job
+    ├── PermanentFailure     fail at once, use no retries
+    ├── TemporaryFailure     retry by the policy, or after `retry_after` seconds
+    ├── Deferred             put the job off without using an attempt
+    └── Cancelled            a person cancelled this job while it ran
 """
 
 from __future__ import annotations

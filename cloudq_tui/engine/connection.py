@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
-from cloudq_tui.errors import QueueFull, QueueUnavailable
+from cloudq_tui.errors import QueueFull, QueueUnavailable, SettingsError
+from cloudq_tui.settings import RedisSettings, SentinelSettings
 
-_NO_RETRY = Retry(NoBackoff(), 0)
+_NO_RETRY: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
 _BLOCK_MARGIN = 5.0  # seconds a blocking read may outlast what it was asked to wait
 
 
@@ -40,21 +43,14 @@ class Connection:
         self.revive = revive
 
     @classmethod
-    def from_url(cls, url: str, *, timeout: float = 5.0, address: str = "", **options: Any) -> Connection:
-        """Connect to a URL (redis://, rediss://, unix://). `timeout` in seconds bounds connecting and answers."""
+    def from_url(cls, url: str, *, timeout: float = 5.0) -> Connection:
+        """Connect to redis://, rediss:// or unix://. `timeout` in seconds bounds connecting and answering."""
 
-        def make(answer_timeout: float) -> redis.Redis:
-            return redis.Redis.from_url(
-                url,
-                socket_connect_timeout=timeout,
-                socket_timeout=answer_timeout,
-                retry=_NO_RETRY,
-                retry_on_error=[],
-                health_check_interval=0,
-                **options,
-            )
+        def make(answer: float) -> redis.Redis:
+            options = {**_NO_RETRY, "socket_connect_timeout": timeout, "socket_timeout": answer}
+            return redis.Redis.from_url(url, **options)
 
-        return cls(make, address=address or _without_secret(url), timeout=timeout)
+        return cls(make, address=_without_secret(url), timeout=timeout)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -73,6 +69,65 @@ class Connection:
         """Drop every connection; the next call opens new ones (also right after a fork)."""
         self.client.connection_pool.disconnect()
         self.blocking.connection_pool.disconnect()
+
+
+def connect(
+    settings: RedisSettings, *, socket: str | None = None, revive: Callable[[], bool] | None = None
+) -> Connection:
+    """The connection that the settings describe; `socket` is the embedded server's, where that is meant.
+
+    Nothing is sent before the first verb. Raises SettingsError for what this version cannot speak to.
+    """
+    if settings.cluster:
+        raise SettingsError("redis.cluster: Redis Cluster is not supported yet; name one server or sentinels")
+    options: dict[str, Any] = {
+        **_NO_RETRY,
+        "db": settings.db,
+        "username": settings.username,
+        "password": settings.password and settings.password.get_secret_value(),
+        "socket_connect_timeout": settings.connect_timeout,
+    }
+    if settings.tls:
+        options |= {"ssl": True} | _given(
+            ssl_ca_certs=settings.tls_ca, ssl_certfile=settings.tls_cert, ssl_keyfile=settings.tls_key
+        )
+    if socket:
+        # The private server has neither users nor databases to choose from.
+        make = _direct(options | {"unix_socket_path": socket, "db": 0, "username": None, "password": None})
+    elif settings.socket:
+        make = _direct(options | {"unix_socket_path": str(settings.socket)})
+    elif settings.sentinel:
+        make = _through_sentinels(settings.sentinel, settings.unavailable_timeout, options)
+    else:
+        make = _direct(options | {"host": settings.host, "port": settings.port})
+    return Connection(make, address=settings.address, timeout=settings.unavailable_timeout, revive=revive)
+
+
+def _direct(options: dict[str, Any]) -> Callable[[float], redis.Redis]:
+    return lambda answer: redis.Redis(**options, socket_timeout=answer)
+
+
+def _through_sentinels(
+    sentinel: SentinelSettings, timeout: float, options: dict[str, Any]
+) -> Callable[[float], redis.Redis]:
+    """The master that the sentinels name; asked again with every new connection."""
+    own = {
+        "socket_connect_timeout": options["socket_connect_timeout"],
+        "socket_timeout": timeout,
+        "password": sentinel.password and sentinel.password.get_secret_value(),
+    }
+
+    def make(answer: float) -> redis.Redis:
+        # redis-py leaves its Sentinel class unannotated.
+        asked: Any = Sentinel(sentinel.addresses, sentinel_kwargs=own, **options, socket_timeout=answer)  # type: ignore[no-untyped-call]
+        master: redis.Redis = asked.master_for(sentinel.master)
+        return master
+
+    return make
+
+
+def _given(**paths: Path | None) -> dict[str, str]:
+    return {name: str(path) for name, path in paths.items() if path is not None}
 
 
 def _reason(error: Exception) -> str:
