@@ -1,57 +1,358 @@
 """QueueOperations: the one door to everything an operator or a producer can see or do.
 
 The dashboard, the REST API, the command line and the platform's QueueService all come through here, so that a
-retry is the same retry with the same audit entry whichever key was pressed.
+retry is the same retry with the same audit entry whichever key was pressed. Holds the rules that are not Redis':
+which queues there are, who may write, what a reader may see. Thread-safe; knows no Redis command.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from cloudq_tui.engine.queries import QueueReader
-    from cloudq_tui.engine.transitions import QueueEngine
-    from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
-    from cloudq_tui.models.job import Job, JobOptions, JobState
-    from cloudq_tui.models.queue import BulkResult, Preview, QueueStatus, Snapshot
-    from cloudq_tui.models.worker import WorkerInfo
-    from cloudq_tui.settings import Settings
+from cloudq_tui.engine.queries import QueueReader
+from cloudq_tui.engine.records import NewJob
+from cloudq_tui.engine.transitions import QueueEngine
+from cloudq_tui.errors import Invalid, InvalidOptions, JobNotFound, QueueNotFound, QueueUnavailable, ReadOnly
+from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
+from cloudq_tui.models.job import Job, JobOptions, JobState
+from cloudq_tui.models.queue import BulkResult, Preview, QueueStatus, Snapshot
+from cloudq_tui.models.worker import WorkerInfo
+from cloudq_tui.services.admission import as_job, draft
+from cloudq_tui.services.alerts import queue_alerts
+from cloudq_tui.services.catalog import Catalog, JobDefinition
+from cloudq_tui.services.checks import check_grace, checked_state, cleanable_state, finished_state, milliseconds
+from cloudq_tui.services.masking import mask_job, mask_text
+from cloudq_tui.settings import Settings
 
-    OnProgress = Callable[[BulkResult], bool | None]  # return False to stop where it is
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[BulkResult], bool | None]
+"""Told the sums after each bounded step of a bulk verb; returns False to stop where it is."""
+
+_KNOWN_FOR = 5.0  # seconds for which the list of queues without settings is believed
+_BACKLOG = (JobState.WAITING, JobState.DELAYED)
+DAY_MS = 24 * 3600 * 1000
 
 
 class QueueOperations:
-    def __init__(self, engine: QueueEngine, reader: QueueReader, settings: Settings, *, actor: Actor, read_only: bool = False) -> None: ...
+    """Everything one actor can see and do. `mask` False shows payloads, results and errors as they are stored.
 
-    # looking
-    def queue_names(self) -> list[str]: ...
-    def snapshot(self) -> Snapshot: ...
-    def all_queues_status(self) -> list[QueueStatus]: ...
-    def queue_jobs(self, queue: str, state: JobState | str, start: int = 0, end: int = 19) -> list[Job]: ...
-    def job(self, queue: str, job_id: str) -> Job: ...
-    def find_job(self, id_or_prefix: str) -> Job: ...
-    def preview_retry(self, queue: str) -> Preview: ...
-    def preview_empty(self, queue: str) -> Preview: ...
-    def preview_clean(self, queue: str, grace: int, state: JobState | str) -> Preview: ...
-    def workers(self) -> list[WorkerInfo]: ...
-    def events(self, queue: str, limit: int = 100) -> list[QueueEvent]: ...
-    def audit(self, limit: int = 100) -> list[AuditEntry]: ...
+    Every method raises QueueUnavailable when Redis cannot be used and QueueNotFound for a queue that is neither
+    configured nor was ever used; what writes raises ReadOnly when `read_only`.
+    """
 
-    # producing
-    def enqueue(self, queue: str, name: str, data: Any, options: JobOptions | None = None) -> Job: ...
-    def enqueue_many(self, queue: str, name: str, items: Sequence[Any], options: JobOptions | None = None) -> list[Job]: ...
+    def __init__(
+        self,
+        engine: QueueEngine,
+        reader: QueueReader,
+        settings: Settings,
+        *,
+        actor: Actor,
+        read_only: bool = False,
+        definitions: Iterable[JobDefinition] = (),
+        mask: bool = True,
+    ) -> None:
+        self._engine = engine
+        self._reader = reader
+        self.settings = settings
+        self.actor = actor
+        self.read_only = read_only
+        self._catalog = Catalog(definitions)
+        self._mask = mask
+        self._known: tuple[float, tuple[str, ...]] = (float("-inf"), ())
 
-    # acting; each is refused by ReadOnly when read_only, and leaves an audit entry
-    def retry_job(self, queue: str, job_id: str) -> None: ...
-    def remove_job(self, queue: str, job_id: str) -> None: ...
-    def promote_job(self, queue: str, job_id: str) -> None: ...
-    def reschedule_job(self, queue: str, job_id: str, delay: timedelta | float) -> None: ...
-    def cancel_job(self, queue: str, job_id: str) -> JobState: ...
-    def pause_queue(self, queue: str, why: str = "", duration: timedelta | float | None = None) -> None: ...
-    def resume_queue(self, queue: str) -> bool: ...
-    def retry_all(self, queue: str, on_progress: OnProgress | None = None) -> BulkResult: ...
-    def empty_queue(self, queue: str, on_progress: OnProgress | None = None) -> BulkResult: ...
-    def clean_queue(self, queue: str, grace: int = 24 * 3600 * 1000, state: JobState | str = "completed", on_progress: OnProgress | None = None) -> BulkResult:
-        """`grace` in ms."""
+    # --- looking -------------------------------------------------------------------------------------------
+
+    def queue_names(self) -> list[str]:
+        """The configured queues in their order, then any other that was ever used; internal ones left out."""
+        return [name for name in self._all_queues() if not self._is_internal(name)]
+
+    def snapshot(self) -> Snapshot:
+        """Everything the overview shows, with the alerts that hold now; one round trip."""
+        seen = self._reader.snapshot(self.queue_names())
+        views = tuple(
+            replace(view, alerts=queue_alerts(view, self.settings, now=seen.timestamp)) for view in seen.queues
+        )
+        return replace(seen, queues=views)
+
+    def all_queues_status(self) -> list[QueueStatus]:
+        """The counts of every queue."""
+        return self._reader.status(self.queue_names())
+
+    def queue_jobs(self, queue: str, state: JobState | str, start: int = 0, end: int = 19) -> list[Job]:
+        """Jobs of one state without payloads, both ends included. Raises Invalid for a wrong state or range."""
+        self._check_queue(queue)
+        if start < 0 or end < start:
+            raise Invalid(f"start and end must be 0 <= start <= end, both included; got {start} to {end}")
+        return [self._seen(job) for job in self._reader.page(queue, checked_state(state), start, end)]
+
+    def count(self, queue: str, state: JobState | str) -> int:
+        """How many jobs of one state the queue keeps now."""
+        self._check_queue(queue)
+        counts = self._reader.status([queue])[0].counts
+        return int(getattr(counts, checked_state(state).value))
+
+    def job(self, queue: str, job_id: str) -> Job:
+        """The one job, whole. Raises JobNotFound."""
+        self._check_queue(queue)
+        return self._seen(self._reader.job(queue, job_id))
+
+    def find_job(self, id_or_prefix: str) -> Job:
+        """The job of that id in any queue, or the only one whose id begins so. Raises JobNotFound, AmbiguousId."""
+        if not id_or_prefix:
+            raise JobNotFound("an empty id fits every job; give at least its first characters")
+        queue, job_id = self._reader.find(self._all_queues(), id_or_prefix)
+        return self._seen(self._reader.job(queue, job_id))
+
+    def preview_retry(self, queue: str, state: JobState | str = JobState.FAILED) -> Preview:
+        """What retry_all would touch."""
+        return self._preview(queue, [finished_state(state)])
+
+    def preview_empty(self, queue: str) -> Preview:
+        """What empty_queue would remove."""
+        return self._preview(queue, _BACKLOG)
+
+    def preview_clean(self, queue: str, grace: int, state: JobState | str) -> Preview:
+        """What clean_queue would remove; `grace` in ms."""
+        check_grace(grace)
+        return self._preview(queue, [cleanable_state(state)], before=self._engine.now() - grace)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The live worker processes."""
+        return self._reader.workers()
+
+    def events(self, queue: str, limit: int = 100) -> list[QueueEvent]:
+        """The newest events of a queue, newest first."""
+        self._check_queue(queue)
+        found = self._reader.events(queue, limit)
+        return [replace(event, detail=mask_text(event.detail)) for event in found] if self._mask else found
+
+    def audit(self, limit: int = 100) -> list[AuditEntry]:
+        """What people did, newest first."""
+        return self._reader.audit(limit)
+
+    # --- producing -----------------------------------------------------------------------------------------
+
+    def enqueue(self, queue: str, name: str, data: Any, options: JobOptions | None = None) -> Job:
+        """Check and queue one job. An id given in the options that was used before is the same job, returned as
+        it is now.
+
+        Raises InvalidPayload, NoProcessor, QueueFull; then nothing was queued.
+        """
+        self._check_writable("enqueue")
+        options = options or JobOptions()
+        [(new, checked)] = self._drafts(queue, name, [data], options)
+        if self._engine.add(new) or not new.unique:
+            # False for an id made here: the answer to the first try was lost, and it is there.
+            return as_job(new, checked, options)
+        try:
+            return self._seen(self._reader.job(queue, new.id))
+        except JobNotFound:
+            gone = as_job(new, checked, options)
+            return replace(gone, state=JobState.COMPLETED, due=None, reason="accepted before, its record is gone")
+
+    def enqueue_many(
+        self, queue: str, name: str, items: Sequence[Any], options: JobOptions | None = None
+    ) -> list[Job]:
+        """Check all, then queue all in few round trips. Raises as `enqueue`, and InvalidOptions for a job id."""
+        self._check_writable("enqueue")
+        options = options or JobOptions()
+        if options.job_id is not None and len(items) > 1:
+            raise InvalidOptions("options.jobId: one id cannot name several jobs; enqueue them one by one")
+        drafts = self._drafts(queue, name, items, options)
+        self._engine.add_many(new for new, _ in drafts)
+        return [as_job(new, checked, options) for new, checked in drafts]
+
+    # --- acting; each is refused by ReadOnly when read_only, and leaves an audit entry -------------------------
+
+    def retry_job(self, queue: str, job_id: str) -> None:
+        """failed / completed -> waiting. Raises JobNotFound, or Conflict in any other state."""
+        self._begin("retry", queue)
+        self._engine.retry(queue, job_id)
+        self._note("retry", queue, 1, job_id)
+
+    def remove_job(self, queue: str, job_id: str) -> None:
+        """Any state but active -> gone. Raises JobNotFound, or Conflict while it is active."""
+        self._begin("remove", queue)
+        self._engine.remove(queue, job_id)
+        self._note("remove", queue, 1, job_id)
+
+    def promote_job(self, queue: str, job_id: str) -> None:
+        """delayed -> waiting. Raises JobNotFound, or Conflict in any other state."""
+        self._begin("promote", queue)
+        self._engine.promote(queue, job_id)
+        self._note("promote", queue, 1, job_id)
+
+    def reschedule_job(self, queue: str, job_id: str, delay: timedelta | float) -> None:
+        """delayed -> due in `delay` (seconds or timedelta). Raises JobNotFound, or Conflict in any other state."""
+        self._begin("reschedule", queue)
+        wait = milliseconds(delay, "delay")
+        self._engine.reschedule(queue, job_id, wait)
+        self._note("reschedule", queue, 1, f"{job_id} in {wait} ms")
+
+    def cancel_job(self, queue: str, job_id: str) -> JobState:
+        """The state the job had: waiting and delayed jobs fail at once, an active one is told.
+
+        Raises JobNotFound, or Conflict when it has finished.
+        """
+        self._begin("cancel", queue)
+        state = self._engine.cancel(queue, job_id, self.actor.name)
+        self._note("cancel", queue, 1, job_id)
+        return state
+
+    def pause_queue(self, queue: str, why: str = "", duration: timedelta | float | None = None) -> None:
+        """Give no more jobs until resumed, or for `duration` (seconds or timedelta); active jobs go on."""
+        self._begin("pause", queue)
+        span = None if duration is None else milliseconds(duration, "duration")
+        self._engine.pause(queue, by=self.actor.name, why=why, duration=span)
+        self._note("pause", queue, 0, why if span is None else f"for {span} ms {why}".rstrip())
+
+    def resume_queue(self, queue: str) -> bool:
+        """Give jobs again; False when it was not paused."""
+        self._begin("resume", queue)
+        resumed = self._engine.resume(queue)
+        self._note("resume", queue, 0, "" if resumed else "was not paused")
+        return resumed
+
+    def retry_all(
+        self,
+        queue: str,
+        on_progress: OnProgress | None = None,
+        *,
+        state: JobState | str = JobState.FAILED,
+        name: str = "",
+        error: str = "",
+    ) -> BulkResult:
+        """Retry what has failed by now: of job `name` exactly and with `error` in its error line, where given."""
+        self._begin("retry all", queue)
+        which, cutoff = finished_state(state), self._engine.now()
+        return self._bulk(
+            "retry all",
+            queue,
+            lambda offset: self._engine.retry_all(
+                queue, which, cutoff=cutoff, name=name, error=error, offset=offset
+            ),
+            on_progress,
+            " ".join(part for part in (which.value, name, mask_text(error)) if part),
+        )
+
+    def empty_queue(self, queue: str, on_progress: OnProgress | None = None) -> BulkResult:
+        """Remove the jobs that wait or are delayed now. A pause stays, active jobs go on."""
+        self._begin("empty", queue)
+        cutoff = self._engine.now()
+        return self._bulk(
+            "empty", queue, lambda offset: self._engine.empty(queue, cutoff=cutoff, offset=offset), on_progress
+        )
+
+    def clean_queue(
+        self,
+        queue: str,
+        grace: int = DAY_MS,
+        state: JobState | str = "completed",
+        on_progress: OnProgress | None = None,
+    ) -> BulkResult:
+        """Remove the jobs of one state older than `grace` ms. Raises Invalid for active ones: cancel those."""
+        self._begin("clean", queue)
+        check_grace(grace)
+        which, before = cleanable_state(state), self._engine.now() - grace
+        if which in (JobState.WAITING, JobState.PAUSED) and not self.count(queue, which):
+            return BulkResult()  # stored in one place, but what is asked for is not what lies there
+        return self._bulk(
+            "clean",
+            queue,
+            lambda offset: self._engine.clean(queue, which, before=before, offset=offset),
+            on_progress,
+            f"{which.value} older than {grace} ms",
+        )
+
+    # --- inner ---------------------------------------------------------------------------------------------
+
+    def _all_queues(self) -> list[str]:
+        return list(dict.fromkeys((*self.settings.queues, *sorted(self._catalog.queues()), *self._used())))
+
+    def _used(self, *, fresh: bool = False) -> tuple[str, ...]:
+        # Asked at most every few seconds, so that a snapshot stays one round trip.
+        read_at, names = self._known
+        if fresh or time.monotonic() - read_at > _KNOWN_FOR:
+            names = tuple(self._reader.known_queues())
+            self._known = (time.monotonic(), names)
+        return names
+
+    def _is_internal(self, name: str) -> bool:
+        own = self.settings.queues.get(name)
+        return own is not None and own.internal
+
+    def _check_queue(self, queue: str) -> None:
+        if queue in self.settings.queues or queue in self._catalog.queues() or queue in self._known[1]:
+            return
+        if queue not in self._used(fresh=True):
+            raise QueueNotFound(f"no queue {queue!r}; there are {', '.join(self.queue_names()) or 'none'}")
+
+    def _check_writable(self, action: str) -> None:
+        if self.read_only:
+            raise ReadOnly(f"{action} was refused: this session is read-only")
+
+    def _begin(self, action: str, queue: str) -> None:
+        self._check_writable(action)
+        self._check_queue(queue)
+
+    def _seen(self, job: Job) -> Job:
+        return mask_job(job) if self._mask else job
+
+    def _preview(self, queue: str, states: Sequence[JobState], *, before: int | None = None) -> Preview:
+        self._check_queue(queue)
+        found = self._reader.preview(queue, states, before=before)
+        if not self._mask:
+            return found
+        return replace(found, errors=tuple((mask_text(text), count) for text, count in found.errors))
+
+    def _drafts(self, queue: str, name: str, items: Sequence[Any], options: JobOptions) -> list[tuple[NewJob, Any]]:
+        self._check_queue(queue)
+        definition = self._catalog.own(queue, name)
+        published: Mapping[str, Any] | None = None
+        if definition is None:
+            published = self._catalog.published(queue, name, self._reader.catalog())
+        settings = self.settings.queues.get(queue)
+        drafts = []
+        for data in items:
+            checked = data if definition is None else definition.check(data)
+            new = draft(
+                queue, name, checked, options, definition=definition, settings=settings, published=published
+            )
+            drafts.append((new, checked))
+        return drafts
+
+    def _bulk(
+        self,
+        action: str,
+        queue: str,
+        step: Callable[[int], BulkResult],
+        on_progress: OnProgress | None,
+        detail: str = "",
+    ) -> BulkResult:
+        """Repeat a bounded step until nothing is left, nothing moves, or the person stops it."""
+        total = BulkResult()
+        try:
+            while True:
+                done = step(total.skipped)
+                total = BulkResult(total.moved + done.moved, total.skipped + done.skipped, done.remaining)
+                if on_progress is not None and on_progress(total) is False:
+                    break
+                if done.remaining <= 0 or (done.moved == 0 and done.skipped == 0):
+                    break
+        finally:
+            # Also what was done before Redis went away, or the person's connection did, is somebody's act.
+            self._note(action, queue, total.moved, detail)
+        return total
+
+    def _note(self, action: str, queue: str, count: int, detail: str = "") -> None:
+        try:
+            self._engine.audit(self.actor, action, queue, count, detail)
+        except QueueUnavailable as error:
+            # The act itself is done: to report it as failed would invite a second one.
+            log.warning("no audit entry for %s on %s by %s: %s", action, queue, self.actor.name, error)
