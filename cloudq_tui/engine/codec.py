@@ -34,9 +34,7 @@ T = TypeVar("T")
 # Readers elsewhere keep 64 bits, and Python refuses to parse more than 4300 digits: larger ones go as hex.
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 
-_to_json = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
-).encode
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
 class RemoteError(Exception):
@@ -206,9 +204,7 @@ def _safe(show: Callable[[object], str], value: object) -> str:
 def _fields(value: Any) -> Any:
     """A dataclass or model as a dict of its fields."""
     if isinstance(value, BaseModel):
-        return _dict(
-            {name: getattr(value, name) for name in type(value).model_fields} | (value.model_extra or {})
-        )
+        return _dict({name: getattr(value, name) for name in type(value).model_fields} | (value.model_extra or {}))
     return _dict({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
 
 
@@ -343,9 +339,7 @@ def decode(data: bytes) -> Any:
         raise UnreadableJob(f"the stored data cannot be decoded: {type(error).__name__}: {error}") from error
 
 
-def pack_call(
-    args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None = None
-) -> bytes:
+def pack_call(args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None = None) -> bytes:
     """A call as the message of a job: `[args]`, `[args, kwargs]` or `[args, kwargs, extras]`.
 
     Raises InvalidPayload whose field is a path such as `args[0].x` or `kwargs.limit`.
@@ -388,9 +382,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _plain_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        key if isinstance(key, str) else str(to_plain(key)): to_plain(item) for key, item in value.items()
-    }
+    return {key if isinstance(key, str) else str(to_plain(key)): to_plain(item) for key, item in value.items()}
 
 
 _SHOWN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (

@@ -17,21 +17,21 @@ QUEUE = "email"
 
 
 class Bench:
-    """An engine whose clock is moved by hand, with defaults for everything a test does not speak of."""
+    """An engine whose clock stands still unless moved, with defaults for everything a test does not speak of."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.engine = QueueEngine(connection, clock="clock_offset")
-        self.reader = QueueReader(connection, clock="clock_offset")
+        self.engine = QueueEngine(connection, clock="clock_fixed")
+        self.reader = QueueReader(connection, clock="clock_fixed")
         self._ids = itertools.count(1)
         self._requests = itertools.count(1)
 
     def pass_time(self, ms: int) -> None:
         """Move the scripts' clock forward."""
-        self.connection.client.incrby("{clock}:offset", ms)
+        self.connection.client.set("{clock}:now", self.now() + ms)
 
     def now(self) -> int:
-        """The moved clock, epoch ms."""
+        """The clock of the scripts, epoch ms."""
         return self.reader.snapshot([QUEUE]).timestamp
 
     def add(self, queue: str = QUEUE, name: str = "send-email", **fields: object) -> str:

@@ -414,6 +414,21 @@ def test_cancel_fails_what_waits_and_tells_what_runs(bench: Bench) -> None:
     assert bench.reader.job(QUEUE, running).reason == "being cancelled by ops1"
 
 
+def test_a_cancelled_job_is_not_put_back_and_a_retry_forgets_the_cancel(bench: Bench) -> None:
+    job_id = bench.add()
+    held = bench.claim()[0]
+    bench.engine.cancel(QUEUE, job_id, "ops1")
+    bench.finish(held, Outcome.RETRY, delay=100, error="no")
+    job = bench.reader.job(QUEUE, job_id)
+    assert (job.state, job.reason, job.error) == (JobState.FAILED, "cancelled", "cancelled by ops1")
+    bench.engine.retry(QUEUE, job_id)
+    held = bench.claim()[0]
+    bench.engine.cancel(QUEUE, job_id, "ops1")
+    bench.finish(held)
+    bench.engine.retry(QUEUE, job_id)
+    assert bench.engine.renew([lease_of(bench.claim()[0])], lease=1000) == [Renewal.HELD]
+
+
 def test_empty_leaves_active_finished_pause_and_newer_jobs(bench: Bench) -> None:
     for _ in range(7):
         bench.add()
@@ -511,6 +526,7 @@ def test_a_full_redis_refuses_work_and_still_drains(bench: Bench) -> None:
     bench.add(delay=1)
     bench.finish(bench.claim()[0], Outcome.FAILED, error="no")
     held = bench.claim()[0]
+    bench.pass_time(2)
     client = bench.connection.client
     used = client.info("memory")["used_memory"]
     client.config_set("maxmemory", used // 2)

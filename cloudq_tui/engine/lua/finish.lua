@@ -93,9 +93,12 @@ local function finish(a)
     return 1
   end
   redis.call('ZREM', base .. K.active, id)
+  if record[9] then
+    -- A cancelled job is not put back. The worker learned that it was cancelled, not by whom.
+    if outcome ~= 'f' then outcome, detail = 'f', '' end
+    kind, message = 'cancelled', 'cancelled by ' .. record[9]
+  end
   if outcome == 'f' then
-    -- The worker learned that it was cancelled, not by whom.
-    if kind == 'cancelled' and record[9] then message = 'cancelled by ' .. record[9] end
     measure(index, record[4], EXCLUDED[kind] and 'x' or 'f', record)
     if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
     fail(base, id, now, kind, message, detail)

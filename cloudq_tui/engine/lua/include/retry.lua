@@ -3,7 +3,7 @@
 local function retry(base, id, state, now)
   redis.call('ZREM', base .. K[state], id)
   redis.call('DEL', base .. K.error .. id, base .. K.result .. id)
-  redis.call('HDEL', base .. K.record .. id, 'fo', 'po', 'a', 'st', 'k', 'pg', 'sp', 'c', 'tk', 'wk')
+  redis.call('HDEL', base .. K.record .. id, 'fo', 'po', 'a', 'st', 'k', 'pg', 'sp', 'c', 'tk', 'wk', 'cx')
   enqueue(base, id, now)
   event(base, 'retried', id)
 end
