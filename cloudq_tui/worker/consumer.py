@@ -1,0 +1,143 @@
+"""The consumer: Huey's own, whose workers take jobs from the process's exchange instead of one by one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from huey.consumer import Consumer, Scheduler, Worker, WorkerRecycle
+
+from cloudq_tui.engine.records import Finish
+from cloudq_tui.errors import QueueUnavailable
+from cloudq_tui.worker import joblog
+from cloudq_tui.worker.crowd import Crowd
+from cloudq_tui.worker.exchange import Exchange, Taken
+from cloudq_tui.worker.huey import CloudqHuey
+
+logger = logging.getLogger("huey.consumer")
+
+
+class CloudqWorker(Worker):  # type: ignore[misc]
+    """One thread, or one forked process, that runs jobs."""
+
+    def __init__(self, *args: Any, exchange: Exchange, forked: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._exchange = exchange
+        self._forked = forked
+
+    def initialize(self) -> None:
+        self._exchange.enter()
+        self.huey.leases.start()
+        super().initialize()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._exchange.leave()
+        if self._forked:
+            self.huey.leases.stop()
+
+    def loop(self, now: Any = None) -> None:
+        taken = self._exchange.take(self.stop_flag.is_set)
+        if taken is None:
+            return
+        try:
+            self._run(taken, now)
+        except Exception:
+            # The job stays leased and is recovered; a worker thread must never die of one.
+            self._logger.exception("job %s could not be run", taken.claim.id)
+        self.task_count += 1
+        if self.max_tasks and self.task_count >= self.max_tasks:
+            self._logger.info("Worker reached max tasks (%d), exiting.", self.max_tasks)
+            raise WorkerRecycle
+
+    def _run(self, taken: Taken, now: Any) -> None:
+        huey: CloudqHuey = self.huey
+        task = huey.open(taken.claim)
+        if isinstance(task, Finish):
+            joblog.ended(taken.claim, task, 0.0)
+            self._exchange.done(taken, task, 0.0)
+            return
+        joblog.started(taken.claim)
+        run = huey.run(task, taken.claim, taken.held, timestamp=now)
+        finish = run.finish()
+        self._exchange.done(taken, finish, run.duration, lambda: huey.finished(run))
+        joblog.ended(taken.claim, finish, run.duration)
+
+
+class CloudqScheduler(Scheduler):  # type: ignore[misc]
+    """Enqueues periodic tasks once a minute of the wall clock; delayed jobs need no scheduler here.
+
+    Huey's own goes by a minute of its own beginning and may skip one when that lies at the turn of the minute.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._minute = -1
+
+    def loop(self, now: Any = None) -> None:
+        began = time.monotonic()
+        minute = int(time.time()) // 60
+        if self.periodic and minute != self._minute and self.enqueue_periodic_tasks(now):
+            self._minute = minute
+        self.sleep_for_interval(began, self.interval)
+
+    def enqueue_periodic_tasks(self, now: Any) -> bool:
+        """False when Redis is away: the minute is tried again, its ids make that harmless."""
+        for task in self.huey.read_periodic(now):
+            self._logger.info("Enqueueing periodic task %s.", task)
+            try:
+                self.huey.enqueue(task)
+            except QueueUnavailable as error:
+                self._logger.warning("%s is enqueued later: %s", task, error)
+                return False
+            except Exception:
+                self._logger.exception("Error enqueueing periodic task %s.", task)
+        return True
+
+
+class CloudqConsumer(Consumer):  # type: ignore[misc]
+    """What `huey_consumer` runs, with threads or with `-k process`."""
+
+    worker_class = CloudqWorker
+    scheduler_class = CloudqScheduler
+
+    _exchange: Exchange | None = None
+    _crowd: Crowd | None = None
+
+    @property
+    def exchange(self) -> Exchange:
+        """The one of this process; each forked worker has its own copy, made before it takes its first job."""
+        if self._exchange is None:
+            if self.environment.forks:
+                self._crowd = Crowd(self.workers, self.huey.served())
+                self._exchange = Exchange(self.huey, 1, crowd=self._crowd, pool=self.workers)
+            else:
+                self._exchange = Exchange(self.huey, self.workers)
+        return self._exchange
+
+    def _create_worker(self) -> CloudqWorker:
+        return self.worker_class(
+            huey=self.huey,
+            stop_flag=self.stop_flag,
+            default_delay=self.default_delay,
+            max_delay=self.max_delay,
+            backoff=self.backoff,
+            max_tasks=self.max_tasks,
+            exchange=self.exchange,
+            forked=self.environment.forks,
+        )
+
+    def start(self) -> None:
+        joblog.install()
+        self.huey.leases.threads = 1 if self.environment.forks else self.workers
+        logger.info("Serving queues: %s", ", ".join(self.huey.served()) or "none")
+        super().start()
+
+    def stop(self, graceful: bool = False) -> None:
+        """Huey's own; then what still runs in this process's threads is given back for others to run."""
+        super().stop(graceful)
+        if not self.environment.forks:
+            self.huey.notify_interrupted_tasks()
+            self.exchange.close()
+            self.huey.leases.stop()

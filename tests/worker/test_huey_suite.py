@@ -1,0 +1,113 @@
+"""Huey's own test suite, as its wheel ships it, against CloudqHuey on a real server.
+
+Left out are cases of three classes only, each named with its reason: another storage's own behaviour, pickle, and
+Huey's two-step scheduling (there an eta task is first pending and moved by execute(); here it is delayed at once).
+"""
+
+from __future__ import annotations
+
+import os
+import unittest
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from huey.exceptions import HueyException
+
+os.environ.setdefault("HUEY_SLOW_TESTS", "1")  # read when huey.tests is imported
+
+from huey.tests import (  # noqa: E402
+    test_api,
+    test_asyncio,
+    test_consumer,
+    test_immediate,
+    test_priority,
+    test_registry,
+    test_signals,
+    test_storage,
+)
+from huey.tests.base import BaseTestCase  # noqa: E402
+
+from cloudq_tui.worker.huey import CloudqHuey  # noqa: E402
+
+OTHER_STORAGE = "another storage: "
+PICKLE = "pickle: "
+TWO_STEPS = "two-step scheduling: "
+
+EXCLUDED: dict[str, str] = {}
+
+
+class OnRealServer(unittest.TestCase):
+    """Gives a case of Huey's a CloudqHuey instead of its MemoryHuey."""
+
+    options: dict[str, Any] = {}  # noqa: RUF012 - as unittest cases are written
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_url: str) -> Iterator[None]:
+        type(self).url = redis_url
+        self.made: list[CloudqHuey] = []
+        yield
+        for huey in self.made:
+            huey.leases.stop()
+            huey.storage.close()
+
+    def get_huey(self) -> CloudqHuey:
+        huey = CloudqHuey("suite", url=self.url, utc=False, read_timeout=0.05, **self.options)
+        self.made.append(huey)
+        return huey
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "TestDisableResultStore": {"results": False},
+    "TestStoreIntermediateErrors": {"store_intermediate_errors": False},
+    "TestImmediate": {"immediate": True},
+}
+
+
+class CustomErrorHuey(CloudqHuey):
+    """As TestCustomErrorMetadata makes its own."""
+
+    def build_error_result(self, task: Any, exception: BaseException) -> dict[str, Any]:
+        error: dict[str, Any] = super().build_error_result(task, exception)
+        error.update(name=task.name, args=task.args)
+        return error
+
+
+class WithCustomErrors(OnRealServer):
+    def get_huey(self) -> CloudqHuey:
+        huey = CustomErrorHuey("suite", url=self.url, utc=False, read_timeout=0.05)
+        self.made.append(huey)
+        return huey
+
+
+def cases() -> Iterator[type[unittest.TestCase]]:
+    modules = (test_api, test_asyncio, test_consumer, test_immediate, test_priority, test_registry, test_signals)
+    for module in modules:
+        for case in vars(module).values():
+            if isinstance(case, type) and issubclass(case, BaseTestCase) and case.__module__ == module.__name__:
+                yield case
+
+
+def adopt(case: type, base: type = OnRealServer, **attributes: Any) -> None:
+    name = f"{case.__name__}OnCloudq"
+    members: dict[str, Any] = {"__module__": __name__, "options": OPTIONS.get(case.__name__, {}), **attributes}
+    for full, reason in EXCLUDED.items():
+        owner, _, method = full.partition(".")
+        if owner == case.__name__:
+            assert hasattr(case, method), f"{full} is excluded but does not exist"
+            members[method] = unittest.skip(reason)(getattr(case, method))
+    globals()[name] = type(name, (base, case), members)
+
+
+for one in cases():
+    if one.__name__ == "TestImmediateMemoryStorage":
+        continue
+    adopt(one, WithCustomErrors if one.__name__ == "TestCustomErrorMetadata" else OnRealServer)
+
+
+class StorageTestCase(test_storage.StorageTests, BaseTestCase):
+    """StorageTests as Huey applies it to each of its own storages."""
+
+
+adopt(StorageTestCase)
