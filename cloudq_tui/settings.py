@@ -429,7 +429,7 @@ class LayeredSettings(BaseSettings):
 class Settings(LayeredSettings):
     """Everything the product itself can be told."""
 
-    redis: RedisSettings = RedisSettings()
+    redis: RedisSettings = Field(default_factory=RedisSettings)
     """Which Redis."""
     queues: dict[QueueName, QueueSettings] = Field(default_factory=dict)
     """The queues. The eight of the platform are always there (`name: false` drops one); what is written for a
