@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
 from fastapi import FastAPI
 
+import cloudq_tui
 from cloudq_tui.api import failures
 from cloudq_tui.api.guard import LoopbackOnly, is_loopback
 from cloudq_tui.api.routes import router
@@ -26,7 +26,7 @@ def create_app(operations: QueueOperations, *, settings: Settings) -> FastAPI:
     check_address(settings)
     app = FastAPI(
         title="cloudq",
-        version=_version(),
+        version=cloudq_tui.__version__,
         description="Queues, jobs and what can be done with them. Times are epoch milliseconds.",
     )
     app.state.operations = operations
@@ -45,7 +45,7 @@ def check_address(settings: Settings) -> None:
         )
 
 
-def serve(
+def serve_forever(
     operations: QueueOperations, *, settings: Settings, on_listening: Callable[[str], None] | None = None
 ) -> None:
     """Answer until interrupted; `on_listening` is told the URL. Raises SettingsError when the port is taken."""
@@ -64,10 +64,3 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingsError(f"api.port: cannot listen on {host}:{port}: {reason.lower()}") from None
-
-
-def _version() -> str:
-    try:
-        return version("cloudq-tui")
-    except PackageNotFoundError:
-        return "0"

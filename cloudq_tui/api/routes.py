@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from cloudq_tui.errors import InvalidOptions, InvalidPayload
 from cloudq_tui.models.job import JobOptions, JobState
 from cloudq_tui.services.operations import DAY_MS, QueueOperations
-from cloudq_tui.services.wire import JobWire, StatusWire, Wire
+from cloudq_tui.services.wire import JobsPage, JobWire, StatusWire, Wire
 
 MAX_PAGE = 500
 """Most jobs of one answer; a longer range is cut to it."""
@@ -18,17 +18,6 @@ MAX_PAGE = 500
 router = APIRouter(prefix="/queues")
 
 Payload = Annotated[dict[str, Any], Body(description="the job's payload, and by choice `options`")]
-
-
-class JobsPage(Wire):
-    """Jobs `start` to `end` (both included) of one state; `total` is how many there are."""
-
-    queue: str
-    status: str
-    start: int
-    end: int
-    total: int
-    jobs: list[JobWire]
 
 
 class Done(Wire):
@@ -76,10 +65,7 @@ def jobs(
     """Jobs of one state, without their payloads."""
     operations = _operations(request)
     last = min(start + 19 if end is None else end, start + MAX_PAGE - 1)
-    found = operations.queue_jobs(queue, status, start, last)
-    total = operations.count(queue, status)
-    rows = [JobWire.of(job) for job in found]
-    return JobsPage(queue=queue, status=status.value, start=start, end=last, total=total, jobs=rows)
+    return JobsPage.of(operations, queue, status, start, last)
 
 
 @router.get("/{queue}/jobs/{job_id}")

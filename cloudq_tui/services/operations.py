@@ -102,12 +102,17 @@ class QueueOperations:
         self._check_queue(queue)
         return self._seen(self._reader.job(queue, job_id))
 
-    def find_job(self, id_or_prefix: str) -> Job:
-        """The job of that id in any queue, or the only one whose id begins so. Raises JobNotFound, AmbiguousId."""
+    def find_job(self, id_or_prefix: str, *, queue: str | None = None) -> Job:
+        """The job of that id, or the only one whose id begins so, in one queue or any.
+
+        Raises JobNotFound, AmbiguousId.
+        """
+        if queue is not None:
+            self._check_queue(queue)
         if not id_or_prefix:
             raise JobNotFound("an empty id fits every job; give at least its first characters")
-        queue, job_id = self._reader.find(self._all_queues(), id_or_prefix)
-        return self._seen(self._reader.job(queue, job_id))
+        where, job_id = self._reader.find(self._all_queues() if queue is None else [queue], id_or_prefix)
+        return self._seen(self._reader.job(where, job_id))
 
     def preview_retry(self, queue: str, state: JobState | str = JobState.FAILED) -> Preview:
         """What retry_all would touch."""
@@ -201,7 +206,7 @@ class QueueOperations:
         Raises JobNotFound, or Conflict when it has finished.
         """
         self._begin("cancel", queue)
-        state = self._engine.cancel(queue, job_id, self.actor.name)
+        state = self._engine.cancel(queue, job_id, self._who())
         self._note("cancel", queue, 1, job_id)
         return state
 
@@ -209,7 +214,7 @@ class QueueOperations:
         """Give no more jobs until resumed, or for `duration` (seconds or timedelta); active jobs go on."""
         self._begin("pause", queue)
         span = None if duration is None else milliseconds(duration, "duration")
-        self._engine.pause(queue, by=self.actor.name, why=why, duration=span)
+        self._engine.pause(queue, by=self._who(), why=why, duration=span)
         self._note("pause", queue, 0, why if span is None else f"for {span} ms {why}".rstrip())
 
     def resume_queue(self, queue: str) -> bool:
@@ -296,6 +301,9 @@ class QueueOperations:
     def _check_writable(self, action: str) -> None:
         if self.read_only:
             raise ReadOnly(f"{action} was refused: this session is read-only")
+
+    def _who(self) -> str:
+        return f"{self.actor.name}@{self.actor.client}" if self.actor.client else self.actor.name
 
     def _begin(self, action: str, queue: str) -> None:
         self._check_writable(action)

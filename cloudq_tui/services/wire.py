@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from cloudq_tui.models.event import QueueEvent
-from cloudq_tui.models.job import Attempt, Job
+from cloudq_tui.models.job import Attempt, Job, JobState
 from cloudq_tui.models.queue import QueueCounts, QueueStatus
 from cloudq_tui.models.worker import WorkerInfo
+from cloudq_tui.services.operations import QueueOperations
 
 
 class Wire(BaseModel):
@@ -146,6 +147,29 @@ class JobWire(Wire):
 
 def _attempt(attempt: Attempt) -> AttemptWire:
     return AttemptWire.model_validate(attempt)
+
+
+class JobsPage(Wire):
+    """Jobs `start` to `end` (both included) of one state; `total` is how many there are."""
+
+    queue: str
+    status: str
+    start: int
+    end: int
+    total: int
+    jobs: list[JobWire]
+
+    @classmethod
+    def of(cls, operations: QueueOperations, queue: str, state: JobState, start: int, end: int) -> Self:
+        found = operations.queue_jobs(queue, state, start, end)
+        return cls(
+            queue=queue,
+            status=state.value,
+            start=start,
+            end=end,
+            total=operations.count(queue, state),
+            jobs=[JobWire.of(job) for job in found],
+        )
 
 
 class WorkerWire(Wire):
