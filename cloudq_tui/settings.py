@@ -198,6 +198,8 @@ class RedisSettings(Section):
             raise ValueError("sentinel cannot be combined with cluster, url or socket")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("tls_cert and tls_key go together")
+        if (self.tls_ca or self.tls_cert) and not self.tls:
+            raise ValueError("tls_ca and tls_cert need tls: true, or they would protect nothing")
         if self.embedded == "never" and not self._names_server:
             raise ValueError("embedded is 'never' but no server is named: set REDIS_URL or redis.host")
         return self

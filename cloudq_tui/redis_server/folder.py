@@ -47,15 +47,13 @@ class DataFolder:
             raise SettingsError(f"redis.data_dir: {self.path} is open to other users: chmod 700 it")
 
     def read_socket(self) -> str | None:
-        """Where the running server listens, as its watcher wrote; None without one."""
+        """Where the server listens, or listened last; None before the first."""
         address = read_json(self._address)
         return str(address["socket"]) if address and "socket" in address else None
 
-    def write_address(self, socket: str, *, watcher: int, server: int) -> None:
-        write_json(self._address, {"socket": socket, "watcher": watcher, "server": server})
-
-    def remove_address(self) -> None:
-        self._address.unlink(missing_ok=True)
+    def write_address(self, socket: str, **pids: int) -> None:
+        """Tell where the server listens, and for people and tests the pids of `watcher` and `server`."""
+        write_json(self._address, {"socket": socket, **pids})
 
     def has_data(self) -> bool:
         return any((self.path / name).exists() for name in ("appendonlydir", "appendonly.aof", "dump.rdb"))
@@ -81,14 +79,15 @@ class DataFolder:
         return lines[-1].rpartition(" # ")[2].strip() if lines else ""
 
 
-def socket_path(folder: Path) -> str:
+def socket_path(folder: Path, last: str | None = None) -> str:
     """The socket for a data folder, in a folder only this user can enter, made if missing.
 
+    Where the server listened `last` is kept if it can be: clients that reconnect know no other place.
     Raises QueueUnavailable when no such folder can be had.
     """
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16] + ".sock"
     problem = "no folder with a short enough path"
-    for runtime in _runtime_folders():
+    for runtime in (*((Path(last).parent,) if last else ()), *_runtime_folders()):
         path = runtime / name
         if len(os.fsencode(path)) > SOCKET_LIMIT:
             continue

@@ -62,7 +62,7 @@ class Watcher:
         return socket is not None and ping(socket) is Answer.READY
 
     def _start(self, program: Path) -> ServerProcess:
-        socket = socket_path(self._folder.path)
+        socket = socket_path(self._folder.path, self._folder.read_socket())
         Path(socket).unlink(missing_ok=True)  # left by a killed server; the lock says nobody listens there
         server = ServerProcess(program, self._folder.path, socket, lock=self._lock.fd)
         self._started = time.monotonic()
@@ -100,7 +100,8 @@ class Watcher:
         """The order is the promise: no server, then no server lock, then users may come in."""
         if self._server:
             self._server.stop()
-        self._folder.remove_address()
+            if self._lock.is_current():
+                self._folder.write_address(str(self._server.socket))
         self._lock.close()
         self._users.close()
 

@@ -215,6 +215,13 @@ def test_sentinels_are_read_from_a_list_or_a_variable(monkeypatch: pytest.Monkey
     assert redis.address == "sentinel mymaster/1 via s1, s2:26380"
 
 
+def test_certificates_without_tls_are_a_mistake() -> None:
+    assert "need tls" in problem(redis={"tls_ca": "ca.pem"})
+    assert "go together" in problem(redis={"tls": True, "tls_cert": "c.pem"})
+    redis = load_settings(redis={"url": "rediss://h", "tls_ca": "~/ca.pem"}).redis
+    assert redis.tls_ca == Path.home() / "ca.pem"
+
+
 def test_embedded_can_be_forced_and_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem(redis={"embedded": "never"}) == (
         "redis: embedded is 'never' but no server is named: set REDIS_URL or redis.host (the flags)"
