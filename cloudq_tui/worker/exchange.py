@@ -148,9 +148,7 @@ class Exchange:
             with self._turn:
                 self._idle -= 1
 
-    def done(
-        self, taken: Taken, finish: Finish, seconds: float, after: Callable[[], None] | None = None
-    ) -> None:
+    def done(self, taken: Taken, finish: Finish, seconds: float, after: Callable[[], None] | None = None) -> None:
         """Hand in how a job ended after `seconds`; it leaves with the next call."""
         queue = finish.queue
         with self._turn:
@@ -266,9 +264,7 @@ class Exchange:
             self._pause()
         return result is not None
 
-    def _speak(
-        self, handed: list[_Handed], request: str, claims: list[QueueClaim], limit: int
-    ) -> ClaimResult:
+    def _speak(self, handed: list[_Handed], request: str, claims: list[QueueClaim], limit: int) -> ClaimResult:
         huey, worker = self._huey, self._huey.leases.worker
         lease = huey.leases.options.lease_ms
         if not handed:
@@ -332,9 +328,7 @@ class Exchange:
             except QueueUnavailable as error:
                 self._took_none([one], error)
             except Exception as error:  # noqa: BLE001 - the engine refused what the job wanted to leave behind
-                failed = Finish(
-                    one.finish.queue, one.finish.id, one.finish.token, Outcome.FAILED, error=str(error)
-                )
+                failed = Finish(one.finish.queue, one.finish.id, one.finish.token, Outcome.FAILED, error=str(error))
                 with self._turn:
                     self._done.append(_Handed(failed, None))
         with self._turn:

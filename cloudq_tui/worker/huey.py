@@ -104,7 +104,7 @@ class CloudqHuey(Huey):  # type: ignore[misc]
         self.blocking = blocking
         self.read_timeout = read_timeout
         self.local = threading.local()
-        self.leases = LeaseKeeper(self.engine, lease_options or LeaseOptions(), self.served)
+        self.leases = LeaseKeeper(self.engine, lease_options or LeaseOptions(), self.served, self.catalog)
         super().__init__(name, serializer=checked(serializer, compression, use_zlib), **rest)
         self._registry = CloudqRegistry()
 
@@ -182,7 +182,9 @@ class CloudqHuey(Huey):  # type: ignore[misc]
     def catalog(self) -> list[CatalogEntry]:
         """What this instance can run, for `engine.publish`."""
         served = self.served()
-        return [_entry(task, self.options_of(task.queue)) for task in self._registry.classes() if task.queue in served]
+        return [
+            _entry(task, self.options_of(task.queue)) for task in self._registry.classes() if task.queue in served
+        ]
 
     # --- enqueueing ---
 
@@ -205,7 +207,10 @@ class CloudqHuey(Huey):  # type: ignore[misc]
             run.follow_ups.append(self.new_job(task))
         else:
             self._emit(S.SIGNAL_ENQUEUED, task)
-            self.engine.add(self.new_job(task))
+            job = self.new_job(task)
+            self.engine.add(job)
+            if job.delay:
+                self._emit(S.SIGNAL_SCHEDULED, task)
         return self._handles(task)
 
     def enqueue_many(self, tasks: Iterable[Task]) -> ResultGroup | None:
@@ -332,7 +337,9 @@ class CloudqHuey(Huey):  # type: ignore[misc]
         if claim.processed_on - since >= _UNKNOWN_PATIENCE:
             return unrunnable(claim, UnreadableJob(reason), self.leases.worker)
         logger.warning("job %s waits for another worker: %s", claim.id, reason)
-        return Finish(claim.queue, claim.id, claim.token, Outcome.RELEASE, delay=_UNKNOWN_DELAY, error="no such task here")
+        return Finish(
+            claim.queue, claim.id, claim.token, Outcome.RELEASE, delay=_UNKNOWN_DELAY, error="no such task here"
+        )
 
     def execute(self, task: Any, timestamp: dt.datetime | None = None) -> Any:
         claim = getattr(task, "claim", None)
@@ -346,7 +353,13 @@ class CloudqHuey(Huey):  # type: ignore[misc]
         return run.value
 
     def run(
-        self, task: CloudqTask, claim: ClaimedJob, held: HeldLease, *, trust_claim: bool = True, timestamp: Any = None
+        self,
+        task: CloudqTask,
+        claim: ClaimedJob,
+        held: HeldLease,
+        *,
+        trust_claim: bool = True,
+        timestamp: Any = None,
     ) -> JobRun:
         """Run a claimed job; how it ended is in the JobRun, nothing was told to the engine yet."""
         job = RunningJob(self.engine, claim, held)
@@ -358,8 +371,14 @@ class CloudqHuey(Huey):  # type: ignore[misc]
 
     def finished(self, run: JobRun) -> None:
         """After a run's finish was accepted: what need not be in it."""
+        for member in run.chords:
+            # Who completed the set is known to Redis alone; of those who see it whole, one tells.
+            whole = len(self.kv.chord_results(member.chord)) == member.size
+            if whole and self.kv.increment(f"chord:{member.chord}") == 1:
+                super()._emit(S.SIGNAL_ENQUEUED, run.callbacks[member.chord])
         if run.task.chord_results is not None and run.exception is None and run.signal == "":
             self.kv.chord_results(run.task.chord_results, remove=True)
+            self.kv.delete_counter(f"chord:{run.task.chord_results}")
 
     def _deliver(self, finish: Finish) -> None:
         """Finish one job now; while Redis is away, again and again until the lease must have run out."""

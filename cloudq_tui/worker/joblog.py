@@ -1,4 +1,4 @@
-"""One JSON line per start and end of a job, on the logger `cloudq.worker`. Never a payload: it may hold addresses."""
+"""One JSON line per start and end of a job, on the logger `cloudq.worker`. No payload: it may hold addresses."""
 
 from __future__ import annotations
 

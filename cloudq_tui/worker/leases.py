@@ -1,6 +1,6 @@
-"""Keeps what this process holds: one thread renews every lease, shows the worker's presence, and sweeps for the dead.
+"""Keeps what this process holds: one thread renews its leases, shows its presence, and sweeps for the dead.
 
-The thread starts at the first claim after a fork, so that a forked worker keeps its own leases and not its parent's.
+The thread starts at the first claim after a fork, so that a forked worker keeps its own leases, not its parent's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from cloudq_tui.engine.records import Lease, Presence, Renewal
+from cloudq_tui.engine.records import CatalogEntry, Lease, Presence, Renewal
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import CloudqError, QueueUnavailable
 from cloudq_tui.worker.options import LeaseOptions
@@ -47,8 +47,15 @@ class HeldLease:
 class LeaseKeeper:
     """The leases of one process, safe across forks: a child begins with none and under a name of its own."""
 
-    def __init__(self, engine: QueueEngine, options: LeaseOptions, queues: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        engine: QueueEngine,
+        options: LeaseOptions,
+        queues: Callable[[], tuple[str, ...]],
+        catalog: Callable[[], list[CatalogEntry]],
+    ) -> None:
         self.options = options
+        self._catalog = catalog
         self.threads = 0
         self._engine = engine
         self._queues = queues
@@ -122,6 +129,7 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         stop, options = self._stop, self.options
+        published = False
         next_renew = next_sweep = time.monotonic()
         away = False
         while not stop.wait(max(0.0, min(next_renew, next_sweep) - time.monotonic())):
@@ -133,6 +141,9 @@ class LeaseKeeper:
                 if now >= next_sweep:
                     next_sweep = now + options.sweep
                     self._engine.recover(self._queues(), max_stalled=options.max_stalled)
+                if not published:
+                    self._engine.publish(self._catalog())
+                    published = True
                 if away:
                     logger.warning("Redis answers again; leases are renewed")
                 away = False

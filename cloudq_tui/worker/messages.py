@@ -25,13 +25,15 @@ class UnknownTask(CloudqError):
 
 
 def new_job(huey: CloudqHuey, task: CloudqTask, *, unique: bool = False, delay: int | None = None) -> NewJob:
-    """The job of one enqueued task. Raises HueyException for an unregistered task, InvalidPayload, InvalidOptions."""
+    """The job of one enqueued task. Raises InvalidPayload, InvalidOptions; HueyException when it is unregistered."""
     message = huey._registry.create_message(task)  # noqa: SLF001 - Huey offers no other door to its registry
     extras = {name: value for name in _EXTRAS if (value := getattr(message, name)) is not None}
     for name in ("retry_delay", "retry_backoff"):
         value = getattr(message, name)
         if value != getattr(type(task), f"default_{name}"):
             extras[name] = value
+    if task.timeout == 0:
+        extras["timeout"] = 0  # not the same as None: it overrides the timeout of the task's decorator
     if task.chord_results is not None:
         extras[_CHORD_RESULTS] = task.chord_results
     return NewJob(
@@ -83,7 +85,7 @@ def _build(huey: CloudqHuey, queue: str, job: ClaimedJob | StoredCall, message: 
     fields = {name: value for name, value in call.extras.items() if name in Message._fields}
     fields.update(id=job.id, name=f"{queue}:{job.name}", retries=max(0, job.retries - job.failures))
     task = _create(registry, Message(args=call.args, kwargs=call.kwargs, **fields))
-    task.timeout = _seconds(job.timeout)
+    task.timeout = _seconds(job.timeout) or fields.get("timeout")
     task.chord_results = call.extras.get(_CHORD_RESULTS)
     if task.retry_delay and task.retry_backoff:
         task.retry_delay *= task.retry_backoff**job.failures
@@ -107,11 +109,13 @@ def _missing(registry: Any, message: Any) -> str:
     """The first task named by a message, or by those to follow it, that is not registered."""
     if not isinstance(message, Message):
         return ""
-    if message.name not in registry._registry:
+    if message.name not in registry.names():
         return str(message.name)
     chord = message.chord_config
     callback = chord[3] if isinstance(chord, tuple | list) and len(chord) == 4 else None
-    return next(filter(None, (_missing(registry, one) for one in (message.on_complete, message.on_error, callback))), "")
+    return next(
+        filter(None, (_missing(registry, one) for one in (message.on_complete, message.on_error, callback))), ""
+    )
 
 
 def _seconds(timeout: int) -> float | None:

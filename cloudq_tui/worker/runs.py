@@ -61,6 +61,7 @@ class JobRun:
         self.writes: dict[str, KeyWrite] = {}
         self.follow_ups: list[NewJob] = []
         self.chords: list[ChordMember] = []
+        self.callbacks: dict[str, CloudqTask] = {}
         self.signal = ""
         self.value: Any = None
         self.exception: BaseException | None = None
@@ -100,6 +101,7 @@ class JobRun:
         """This job's part of a chord."""
         callback = chord.callback
         callback.chord_results = chord.cid
+        self.callbacks[chord.cid] = callback
         encoded = codec.encode(value)
         self.chords.append(ChordMember(chord.cid, chord.idx, chord.size, encoded, self.huey.new_job(callback)))
 

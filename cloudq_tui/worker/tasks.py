@@ -94,6 +94,10 @@ class CloudqRegistry(Registry):  # type: ignore[misc]
         found: type[CloudqTask] | None = self._registry.get(f"{queue}:{name}")
         return found
 
+    def names(self) -> frozenset[str]:
+        """Every task as `queue:name`."""
+        return frozenset(self._registry)
+
     def classes(self) -> list[type[CloudqTask]]:
         return [task_class for task_class in self._registry.values() if hasattr(task_class, "queue")]
 
@@ -160,7 +164,11 @@ class ProcessorWrapper(CloudqTaskWrapper):
     """What a processor becomes: a task whose message is one payload, run as `func(payload, job)`."""
 
     def create_task(
-        self, func: Callable[[Any, JobContext], Any], context: bool = False, name: str | None = None, **settings: Any
+        self,
+        func: Callable[[Any, JobContext], Any],
+        context: bool = False,
+        name: str | None = None,
+        **settings: Any,
     ) -> type[Task]:
         task_class: type[Task] = super().create_task(func, context, name, **settings)
 
