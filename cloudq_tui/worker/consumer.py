@@ -104,6 +104,7 @@ class CloudqConsumer(Consumer):  # type: ignore[misc]
 
     _exchange: Exchange | None = None
     _crowd: Crowd | None = None
+    _waiting_for_jobs = False
 
     @property
     def exchange(self) -> Exchange:
@@ -136,8 +137,18 @@ class CloudqConsumer(Consumer):  # type: ignore[misc]
 
     def stop(self, graceful: bool = False) -> None:
         """Huey's own; then what still runs in this process's threads is given back for others to run."""
-        super().stop(graceful)
+        self._waiting_for_jobs = graceful
+        try:
+            super().stop(graceful)
+        finally:
+            self._waiting_for_jobs = False
         if not self.environment.forks:
             self.huey.notify_interrupted_tasks()
             self.exchange.close()
             self.huey.leases.stop()
+
+    def _handle_signal(self, signum: int, frame: Any) -> None:
+        """The interrupting signal ends a graceful stop that waits for jobs; Huey itself would only note it."""
+        if self._waiting_for_jobs and signum == self._interrupt_sig:
+            raise KeyboardInterrupt
+        super()._handle_signal(signum, frame)
