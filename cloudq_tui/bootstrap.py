@@ -100,6 +100,7 @@ def build_huey(settings: Settings | None = None, *, name: str = "cloudq") -> Clo
         queue_options={
             queue: QueueOptions(
                 concurrency=own.concurrency,
+                per_worker=own.per_worker,
                 limiter=(own.limiter.max, own.limiter.duration) if own.limiter else (0, 0),
                 retention=Retention(
                     completed_age=own.retention.completed_age * 1000,
@@ -154,4 +155,10 @@ def _connected(settings: Settings, *, warn: bool) -> tuple[Connection, EmbeddedR
 
 
 def _engine(connection: Connection, settings: Settings) -> QueueEngine:
-    return QueueEngine(connection, prefix=settings.redis.prefix, dedupe_ttl=settings.dedupe_ttl * 1000)
+    overall = settings.worker.limiter
+    return QueueEngine(
+        connection,
+        prefix=settings.redis.prefix,
+        dedupe_ttl=settings.dedupe_ttl * 1000,
+        limiter=(overall.max, overall.duration) if overall else (0, 0),
+    )

@@ -10,13 +10,17 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cloudq_tui.cli import acting, looking
 from cloudq_tui.cli.door import Door
 from cloudq_tui.errors import CloudqError, Conflict
+
+if TYPE_CHECKING:
+    from cloudq_tui.settings import Settings
+    from cloudq_tui.worker.child import EmbeddedWorker
 
 app = typer.Typer(
     name="cloudq-tui",
@@ -92,23 +96,44 @@ def dash(context: typer.Context, worker: Worker = None) -> None:
 
 
 def _dashboard(door: Door, worker: bool | None) -> None:
-    if not sys.stdin.isatty():
-        raise Conflict("the dashboard needs a terminal; without one use: cloudq-tui status")
+    _need_terminal()
     from cloudq_tui.tui.app import CloudqApp  # noqa: PLC0415
+
+    with door.open("dashboard") as runtime:
+        settings = runtime.settings
+        wanted = settings.redis.is_embedded and not runtime.operations.read_only if worker is None else worker
+        child = _started_worker(settings) if wanted else None
+        try:
+            refresh = settings.dashboard.refresh
+            CloudqApp(runtime.operations, settings=settings, worker=child, refresh=refresh).run()
+        finally:
+            if child is not None and child.alive:
+                child.stop(settings.worker.shutdown_grace)
+
+
+def _started_worker(settings: Settings) -> EmbeddedWorker:
     from cloudq_tui.worker.child import EmbeddedWorker  # noqa: PLC0415
 
-    logging.getLogger().addHandler(logging.NullHandler())  # what would go to stderr would go over the screen
-    with door.open("dashboard") as runtime:
-        wanted = runtime.settings.redis.is_embedded if worker is None else worker
-        child = EmbeddedWorker(runtime.settings) if wanted and not runtime.operations.read_only else None
-        CloudqApp(
-            runtime.operations, settings=runtime.settings, worker=child, refresh=runtime.settings.dashboard.refresh
-        ).run()
+    folder = settings.redis.data_dir.parent
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    child = EmbeddedWorker(
+        settings.worker.task_path, workers=settings.worker.workers, log_path=folder / "worker.log"
+    )
+    child.start()
+    return child
+
+
+def _need_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Conflict("the dashboard needs a terminal; without one use: cloudq-tui status")
+    # What a library would say on stderr would go over the screen.
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 @app.command()
 def demo() -> None:
     """The dashboard on a Redis of its own, with real jobs of every kind running through it."""
+    _need_terminal()
     from cloudq_tui.demo import run_demo  # noqa: PLC0415
 
     run_demo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,9 @@ class Door:
         from cloudq_tui.bootstrap import build, default_actor, load_definitions  # noqa: PLC0415
         from cloudq_tui.settings import load_settings  # noqa: PLC0415
 
+        if self.config is not None:
+            # For who reads settings later: the task module, and the worker's process.
+            os.environ["CLOUDQ_CONFIG"] = str(self.config.expanduser().absolute())
         settings = load_settings(self.config)
         known = load_definitions(settings.worker.task_path) if with_definitions else ()
         return build(settings, actor=default_actor(door), read_only=self.read_only, definitions=known)

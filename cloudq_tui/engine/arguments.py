@@ -56,10 +56,18 @@ def add_arguments(job: NewJob, dedupe_ttl: int) -> list[Any]:
 
 
 def claim_arguments(
-    queues: Sequence[QueueClaim], worker: str, request: str, lease: int, limit: int, space: str
+    queues: Sequence[QueueClaim],
+    worker: str,
+    request: str,
+    lease: int,
+    limit: int,
+    *,
+    space: str,
+    shared: str,
+    limiter: tuple[int, int],
 ) -> list[Any]:
-    """The arguments of include/claim.lua."""
-    args: list[Any] = [request, worker, lease, limit, len(queues), space]
+    """The arguments of include/claim.lua; `limiter` is (starts, ms) over all queues together."""
+    args: list[Any] = [request, worker, lease, limit, len(queues), space, shared, *limiter]
     for queue in queues:
         args += [queue.queue, queue.want, queue.concurrency, queue.limit_max, queue.limit_duration]
     return args

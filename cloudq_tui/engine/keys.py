@@ -15,7 +15,7 @@ SUFFIXES: Final[dict[str, str]] = {
     "completed": ":c",  # zset id -> finished, epoch ms
     "failed": ":f",  # zset id -> finished, epoch ms
     "meta": ":m",  # hash: seq; pause by/why/since/until; limiter max/duration
-    "limiter": ":lim",  # zset one member per start in the window -> epoch ms
+    "limiter": ":lim",  # zset one member per start in the window -> epoch ms; also under the shared base
     "wake": ":wake",  # zset with at most one member: wakes one waiting worker, holds no truth
     "events": ":ev",  # stream, capped
     "totals": ":t",  # hash: counters and histograms by job name

@@ -51,7 +51,11 @@ DEDUPE_TTL = 24 * 3600 * 1000
 
 
 class QueueEngine:
-    """The verbs on one Redis under one key prefix. `dedupe_ttl` in ms; `clock` names the scripts' time source."""
+    """The verbs on one Redis under one key prefix.
+
+    `dedupe_ttl` in ms; `limiter` is (starts, ms) over all queues together, (0, 0) for none; `clock` names the
+    scripts' source of time.
+    """
 
     def __init__(
         self,
@@ -59,11 +63,13 @@ class QueueEngine:
         *,
         prefix: str = "cloudq",
         dedupe_ttl: int = DEDUPE_TTL,
+        limiter: tuple[int, int] = (0, 0),
         clock: str = "clock",
     ) -> None:
         self.connection = connection
         self.prefix = prefix
         self._dedupe_ttl = dedupe_ttl
+        self._limiter = limiter
         self._scripts = Scripts(clock)
 
     # --- the life of a job ---
@@ -117,7 +123,7 @@ class QueueEngine:
         revocations are read along.
         """
         bases = [self._base(queue.queue) for queue in queues]
-        args = claim_arguments(queues, worker, request, lease, limit, self._space(space))
+        args = self._claim(queues, worker, request, lease, limit, space)
         return read_claim(self._repeatable("claim", bases, args), queues, request)
 
     def finish(
@@ -138,7 +144,7 @@ class QueueEngine:
         """
         queues, args = finish_arguments(finishes, retention or {}, claim, self._dedupe_ttl)
         if claim:
-            args += [1, *claim_arguments(claim, worker, request, lease, limit, self._space(space))]
+            args += [1, *self._claim(claim, worker, request, lease, limit, space)]
         else:
             args.append(0)
         bases = [self._base(queue) for queue in queues]
@@ -328,6 +334,20 @@ class QueueEngine:
 
     def _space(self, space: str) -> str:
         return keys.space_base(self.prefix, space) if space else ""
+
+    def _claim(
+        self, queues: Sequence[QueueClaim], worker: str, request: str, lease: int, limit: int, space: str
+    ) -> list[Any]:
+        return claim_arguments(
+            queues,
+            worker,
+            request,
+            lease,
+            limit,
+            space=self._space(space),
+            shared=keys.shared_base(self.prefix),
+            limiter=self._limiter,
+        )
 
     def _introduce(self, queues: set[str]) -> None:
         if not queues:

@@ -225,7 +225,8 @@ class CloudqApp(App[None]):
         shown: dict[str, tuple[str, str]] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            here = isinstance(active.node, LiveScreen) or binding.action == "choose"
+            own = isinstance(active.node, LiveScreen) and not binding.action.startswith(("app.", "screen."))
+            here = own or binding.action == "choose"
             if here and active.enabled and binding.description:
                 shown.setdefault(binding.action, (self.get_key_display(binding), binding.description))
         return list(shown.values())

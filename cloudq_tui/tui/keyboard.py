@@ -9,11 +9,10 @@ from cloudq_tui.tui.text import fit
 
 GENERAL: tuple[tuple[str, str], ...] = (
     ("j k ↑ ↓", "one row down or up"),
-    ("g G  ^d ^u", "first, last, half a page"),
+    ("g G  ^d ^u", "first, last; half a page"),
     ("esc", "always goes back"),
     (":", "command palette"),
-    ("y Y", "copy the id, copy as JSON"),
-    ("l", "worker log (embedded worker)"),
+    ("l", "the embedded worker's log"),
     ("q", "quit"),
 )
 
@@ -51,6 +50,6 @@ def _pairs(keys: Sequence[tuple[str, str]]) -> list[Line]:
         line: list[tuple[str, str]] = [keys[place]]
         if half + place < len(keys):
             line.append(keys[half + place])
-        spans = [span for key, label in line for span in ((f"{fit(key, 11)} ", "key"), (fit(label, 20), "plain"))]
+        spans = [span for key, label in line for span in ((f"{fit(key, 10)} ", "key"), (fit(label, 25), "plain"))]
         out.append(tuple(spans))  # type: ignore[arg-type]
     return out

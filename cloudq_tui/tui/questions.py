@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from cloudq_tui.models.queue import Preview, QueueView
@@ -114,6 +115,6 @@ def remove(queue: str, ids: list[str], threshold: int) -> Question:
         title=f"Remove from {queue}",
         lines=(_plain(f"{what} leave{'s' if one else ''} {queue}. {NO_WAY_BACK}"),),
         verb="remove",
-        command=f"cloudq-tui remove {queue} {visible(ids[0])}" if one else "",
+        command=f"cloudq-tui remove {queue} {shlex.quote(visible(ids[0]))}" if one else "",
         phrase=_phrase(queue, len(ids), threshold),
     )

@@ -69,8 +69,9 @@ def age(milliseconds: float) -> str:
 
 def countdown(milliseconds: float) -> str:
     """Time left, in at most nine characters: `in 9m 50s`, `in 17m`, `in 2h 05m`."""
-    if 10 * MINUTE <= milliseconds < HOUR:
-        return f"in {int(milliseconds) // MINUTE}m"
+    for unit, next_unit, letter in ((MINUTE, HOUR, "m"), (HOUR, DAY, "h"), (DAY, 10_000 * DAY, "d")):
+        if 10 * unit <= milliseconds < next_unit:
+            return f"in {int(milliseconds) // unit}{letter}"
     return f"in {age(milliseconds)}"
 
 

@@ -20,6 +20,7 @@ from cloudq_tui.engine.records import (
     Renewal,
     Retention,
 )
+from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import AmbiguousId, Conflict, InvalidOptions, JobNotFound
 from cloudq_tui.models.job import JobState
 
@@ -130,6 +131,21 @@ def test_the_limiter_is_a_sliding_window(bench: Bench) -> None:
     result = bench.engine.claim([limited], worker="w", request="x", lease=1000, limit=1)
     assert result.next_due is not None
     assert 0 < result.next_due <= 501
+
+
+def test_one_limiter_may_hold_over_all_queues(bench: Bench) -> None:
+    engine = QueueEngine(bench.connection, clock="clock_fixed", limiter=(3, 1000))
+    for queue in ("email", "sms"):
+        for _ in range(3):
+            bench.add(queue=queue)
+    wanted = [QueueClaim("email", 5), QueueClaim("sms", 5)]
+
+    def claim(request: str) -> int:
+        return len(engine.claim(wanted, worker="w1", request=request, lease=15_000, limit=5).jobs)
+
+    assert [claim("r1"), claim("r2")] == [3, 0]
+    bench.pass_time(1001)
+    assert claim("r3") == 3
 
 
 def test_a_paused_queue_gives_nothing_and_resumes_by_itself(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
@@ -12,7 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from cloudq_tui.models.job import JobState
-from cloudq_tui.tui import durations
+from cloudq_tui.tui import durations, render
 from cloudq_tui.tui.render import Line
 from cloudq_tui.tui.screens.base import Dialog
 from cloudq_tui.tui.widgets.lines import Block, Choice, Choices
@@ -47,7 +48,7 @@ class PauseScreen(Dialog[PauseWish]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="pause") as box:
             box.border_title = f"Pause {self.queue}"
-            yield Block([((f"No job of {self.queue} starts until it is resumed.{self._still_active()}", "plain"),)])
+            yield Block([((f"No more jobs of {self.queue} start.{self._still_active()}", "plain"),)])
             with Horizontal(classes="ask"):
                 yield Block([(("why  ", "strong"),)])
                 yield Input(compact=True, id="why", placeholder="optional, shown to the others", max_length=200)
@@ -59,7 +60,7 @@ class PauseScreen(Dialog[PauseWish]):
             yield Block([_keys("⏎ pause")], id="keys")
 
     def _still_active(self) -> str:
-        return f" The {self.active} active go on." if self.active else ""
+        return f" {render.plural(self.active, 'active job')} end first." if self.active else ""
 
     def on_mount(self) -> None:
         self.query_one("#why").focus()
@@ -68,7 +69,8 @@ class PauseScreen(Dialog[PauseWish]):
         """The command grows with what is typed."""
         why = self.query_one("#why", Input).value.strip()
         time = self.query_one("#for", Input).value.strip()
-        command = " ".join(filter(None, ["cloudq-tui pause", self.queue, time, f'"{why}"' if why else ""]))
+        given = [time, shlex.quote(why) if why else ""]
+        command = " ".join(filter(None, ["cloudq-tui pause", self.queue, *given]))
         self.query_one("#same", Block).show([(("same as: ", "dim"), (command, "muted"))])
         self.query_one("#note", Block).show([])
 

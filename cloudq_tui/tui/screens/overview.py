@@ -29,6 +29,7 @@ class OverviewScreen(LiveScreen):
         Binding("w", "why", "why"),
         Binding("slash", "filter", "filter"),
         Binding("escape", "back", "back", show=False),
+        Binding("tab", "other_table", "queues or active jobs", show=False),
         Binding("exclamation_mark", "worst", "go to the worst queue", show=False),
         Binding("y", "copy", "copy the name", show=False),
         Binding("Y", "copy_json", "copy as JSON", show=False),
@@ -122,6 +123,10 @@ class OverviewScreen(LiveScreen):
     def action_why(self) -> None:
         if view := self._view():
             self.cloudq.show_why(view)
+
+    def action_other_table(self) -> None:
+        active = self.query_one("#active", Rows)
+        (self.query_one("#queues", Rows) if active.has_focus else active).focus()
 
     def action_worst(self) -> None:
         snapshot = self.cloudq.snapshot

@@ -1,7 +1,8 @@
 -- include job
 -- include drain
 -- Claim from the queues KEYS[first..first+n-1]. ARGV from `at`:
---   request, worker, lease ms, limit, n, Huey space base or '', then per queue:
+--   request, worker, lease ms, limit, n, Huey space base or '', shared base, limiter over all queues: max (0 none)
+--   and duration ms; then per queue:
 --   queue name, want, concurrency (0 none), limiter max (0 none), limiter duration ms
 -- Returns { now, ms until the next job may be ready or -1, { job, ... } }; a job is
 --   { queue index, id, name, message, rank, timestamp, retries, failures, stalled, backoff, timeout,
@@ -59,7 +60,7 @@ local function claim(first, at)
         for _, id in ipairs(group[2]) do
           if redis.call('HGET', base .. K.record .. id, 'tk') == request then held[#held + 1] = id end
         end
-        take(base, index, held, now, request, worker, lease, space, ARGV[at + 1 + 5 * index], jobs)
+        take(base, index, held, now, request, worker, lease, space, ARGV[at + 4 + 5 * index], jobs)
       end
       return { now, -1, jobs }
     end
@@ -70,7 +71,7 @@ local function claim(first, at)
     if time and (not next_due or time < next_due) then next_due = time end
   end
   for i = 1, n do
-    local base, a = KEYS[first + i - 1], at + 1 + 5 * i
+    local base, a = KEYS[first + i - 1], at + 4 + 5 * i
     local paused, till = is_paused(base, now)
     free[i] = 0
     if paused then
@@ -95,11 +96,21 @@ local function claim(first, at)
     end
   end
 
+  local all_starts, all_max, all_duration = ARGV[at + 6] .. K.limiter, tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
+  if all_max > 0 and nonempty > 0 then
+    redis.call('ZREMRANGEBYSCORE', all_starts, '-inf', now - all_duration)
+    local left = all_max - redis.call('ZCARD', all_starts)
+    if left < limit then
+      limit = math.max(0, left)
+      due_at(tonumber(redis.call('ZRANGE', all_starts, 0, 0, 'WITHSCORES')[2] or now) + all_duration)
+    end
+  end
+
   -- A fair share for every queue with work, then what is left in the caller's order.
   local share = nonempty > 0 and math.max(1, math.floor(limit / nonempty)) or 0
   for round = 1, 2 do
     for i = 1, n do
-      local base, a = KEYS[first + i - 1], at + 1 + 5 * i
+      local base, a = KEYS[first + i - 1], at + 4 + 5 * i
       local want = math.min(free[i], limit - #jobs)
       if round == 1 then want = math.min(want, share) end
       if want > 0 then
@@ -114,6 +125,10 @@ local function claim(first, at)
         if tonumber(ARGV[a + 3]) > 0 then
           redis.call('ZADD', base .. K.limiter, unpack(starts))
           redis.call('PEXPIRE', base .. K.limiter, ARGV[a + 4])
+        end
+        if all_max > 0 and #starts > 0 then
+          redis.call('ZADD', all_starts, unpack(starts))
+          redis.call('PEXPIRE', all_starts, all_duration)
         end
         free[i] = free[i] - #popped / 2
       end
