@@ -1,0 +1,122 @@
+"""The sms queue: send-sms, send-batch-sms and send-verification-code.
+
+Ordinary messages: one a minute per number and so many a minute per provider. Codes have a limit of their own per
+number, are never held up by ordinary messages, and are not sent once they are too old to be of use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from cloudq_tui.errors import JobSignal, PermanentFailure, TemporaryFailure
+from cloudq_tui.models.context import JobContext
+from tasks.batch import Batch, Outcome, OverLimit
+from tasks.clients.sms import SmsGateway
+from tasks.contacts import mask_phone, phone_key
+from tasks.payloads import SendBatchSms, SendSms, SendVerificationCode, as_list
+
+MINUTE = 60.0
+CODE_TEMPLATE = "verification_code"
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    phone: str
+    message: SendSms
+
+
+def send_sms(payload: SendSms, job: JobContext, *, gateway: SmsGateway) -> Outcome:
+    """Send one message to one number or several; ends well when at least one got it."""
+    job.update_progress(10, "validate")
+
+    def show(finished: int, total: int) -> None:
+        job.update_progress(30 + 50 * finished / total, "send")
+
+    result = _send_all(_items([payload]), job, gateway, show)
+    with suppress(JobSignal):
+        job.update_progress(100, "record")
+    return result
+
+
+def send_batch_sms(payload: SendBatchSms, job: JobContext, *, gateway: SmsGateway) -> Outcome:
+    """Send many messages one by one; what a limit holds back goes out when its time comes."""
+
+    def show(finished: int, total: int) -> None:
+        job.update_progress(100 * finished / total, f"{finished} of {total}")
+
+    result = _send_all(_items(payload.messages), job, gateway, show)
+    with suppress(JobSignal):
+        show(result["total"], result["total"])
+    return result
+
+
+def send_verification_code(payload: SendVerificationCode, job: JobContext, *, gateway: SmsGateway) -> Outcome:
+    """Send a code, unless it is older than it is good for."""
+    job.update_progress(10, "validate")
+    stored: dict[str, Any] = job.last_checkpoint if isinstance(job.last_checkpoint, dict) else {}
+    sent: Outcome | None = stored.get("sent")
+    if sent is None:
+        if payload.expires_at is not None and time.time() * 1000 >= payload.expires_at:
+            raise PermanentFailure(f"expired: the code was valid for {payload.expires_in} minutes")
+        provider = gateway.provider(gateway.default)
+        key = f"code:{phone_key(payload.phone)}"
+        if time.time() - stored.get("tried", 0.0) >= MINUTE and (wait := job.limit(key, 1, MINUTE)):
+            job.defer(wait, "limit: one code a minute per number")
+        job.update_progress(30, "send")
+        try:
+            receipt = provider.send(
+                payload.phone,
+                f"Your verification code is: {payload.code}. Valid for {payload.expires_in} minutes.",
+                CODE_TEMPLATE,
+                {"code": payload.code, "expiresIn": payload.expires_in},
+            )
+        except TemporaryFailure:
+            # The place taken above is this job's own: its next attempt must not wait for itself.
+            job.checkpoint({"tried": time.time()})
+            raise
+        sent = {"to": mask_phone(payload.phone), "provider": gateway.default, "receipt": receipt}
+        job.checkpoint({"sent": sent})
+    with suppress(JobSignal):
+        job.update_progress(80, "send")
+        job.update_progress(100, "record")
+    return sent
+
+
+def _items(messages: Sequence[SendSms]) -> list[_Item]:
+    return [_Item(phone, message) for message in messages for phone in as_list(message.phone)]
+
+
+def _send_all(
+    items: Sequence[_Item], job: JobContext, gateway: SmsGateway, show: Callable[[int, int], None]
+) -> Outcome:
+    batch = Batch(job, len(items), "messages")
+
+    def send(index: int) -> Outcome:
+        item = items[index]
+        name = item.message.provider or gateway.default
+        provider = gateway.provider(name)
+        since = batch.seconds_since_try(index)
+        if since is None or since >= MINUTE:
+            _take_places(job, item.phone, name, gateway.max_per_minute)
+        message = item.message
+        receipt = provider.send(item.phone, message.message, message.template, message.variables)
+        return {"provider": name, "receipt": receipt}
+
+    batch.run(send, show=show)
+    return batch.conclude(lambda index: {"to": mask_phone(items[index].phone)})
+
+
+def _take_places(job: JobContext, phone: str, provider: str, per_provider: int) -> None:
+    """Take a place for the number, then one at the provider.
+
+    In this order a number that is sent to too often costs the provider's limit nothing. When the provider is
+    full the number's place is spent, so the item waits until both are free again.
+    """
+    if wait := job.limit(f"number:{phone_key(phone)}", 1, MINUTE):
+        raise OverLimit(wait, "limit: one message a minute per number")
+    if wait := job.limit(f"provider:{provider}", per_provider, MINUTE):
+        raise OverLimit(max(wait, MINUTE), f"limit: {per_provider} messages a minute by {provider}", for_all=True)

@@ -1,0 +1,243 @@
+"""QueueService: the platform's producers, and every monitoring and management call of the product.
+
+A call returns as soon as Redis has the job. QueueUnavailable means it was not accepted, so the caller may act
+directly instead; InvalidPayload names the field and the reason, and nothing was queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from cloudq_tui.bootstrap import Runtime, build, default_actor
+from cloudq_tui.errors import InvalidPayload
+from cloudq_tui.models.event import Actor
+from cloudq_tui.models.job import Job, JobOptions
+from cloudq_tui.services.operations import QueueOperations
+from tasks.catalog import EmailRules, definitions
+from tasks.payloads import Payload, SendEmail, SendSms, dump_payload, parse_payload
+from tasks.settings import PlatformSettings, load_platform_settings
+
+Data = Mapping[str, Any]
+
+
+class QueueService(QueueOperations):
+    """`QueueService()` finds its Redis by the settings; close it, or use it in a `with` block, when done."""
+
+    def __init__(
+        self,
+        runtime: Runtime | None = None,
+        *,
+        platform: PlatformSettings | None = None,
+        actor: Actor | None = None,
+        read_only: bool = False,
+    ) -> None:
+        actor = actor or default_actor("python")
+        self._platform = platform or load_platform_settings()
+        jobs = definitions(self._platform)
+        self._scheduled = next(one for one in jobs if one.name == "send-scheduled-email")
+        parts = runtime or build(actor=actor, read_only=read_only, definitions=jobs)
+        self._own_runtime = None if runtime else parts
+        super().__init__(
+            parts.engine, parts.reader, parts.settings, actor=actor, read_only=read_only, definitions=jobs
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the connections it made itself; an embedded Redis stays up for its other users."""
+        if self._own_runtime is not None:
+            self._own_runtime.close()
+
+    # email -----------------------------------------------------------------------------------------------
+
+    def send_email(
+        self,
+        *,
+        to: str | Sequence[str],
+        subject: str,
+        html: str | None = None,
+        text: str | None = None,
+        from_: str | None = None,
+        cc: str | Sequence[str] | None = None,
+        bcc: str | Sequence[str] | None = None,
+        attachments: Sequence[Data] | None = None,
+        options: JobOptions | None = None,
+    ) -> Job:
+        """Queue one mail."""
+        mail = _mail(to, subject, html, text, from_, cc, bcc, attachments)
+        return self.enqueue("email", "send-email", mail, options)
+
+    def send_batch_email(self, emails: Iterable[Data | SendEmail], options: JobOptions | None = None) -> list[Job]:
+        """Queue many mails, one job for every `email.batch_size` of them. All are checked before any is queued."""
+        rules = EmailRules(self._platform.email.max_recipients, ZoneInfo(self._platform.timezone))
+        job = "send-batch-email"
+        checked = _checked(SendEmail, emails, job, "emails")
+        for index, mail in enumerate(checked):
+            rules.one(mail, job=job, prefix=f"emails.{index}.")
+        return self._enqueue_chunks("email", job, "emails", checked, options)
+
+    def send_scheduled_email(
+        self,
+        *,
+        to: str | Sequence[str],
+        subject: str,
+        scheduled_time: datetime | str,
+        html: str | None = None,
+        text: str | None = None,
+        from_: str | None = None,
+        cc: str | Sequence[str] | None = None,
+        bcc: str | Sequence[str] | None = None,
+        attachments: Sequence[Data] | None = None,
+        options: JobOptions | None = None,
+    ) -> Job:
+        """Queue one mail for `scheduled_time`, which takes the place of a delay in `options`.
+
+        Without a zone it is in the `timezone` setting's; in the past the mail goes out at once.
+        """
+        mail = _mail(to, subject, html, text, from_, cc, bcc, attachments) | {"scheduledTime": scheduled_time}
+        job = "send-scheduled-email"
+        data = self._scheduled.check(mail)
+        wait = datetime.fromisoformat(data["scheduledTime"]) - datetime.now(UTC)
+        delayed = (options or JobOptions()).model_copy(update={"delay": max(wait, timedelta(0))})
+        return self.enqueue("email", job, data, delayed)
+
+    # sms -------------------------------------------------------------------------------------------------
+
+    def send_sms(
+        self,
+        *,
+        phone: str | Sequence[str],
+        message: str,
+        template: str | None = None,
+        variables: Mapping[str, str | int | float] | None = None,
+        provider: str | None = None,
+        options: JobOptions | None = None,
+    ) -> Job:
+        """Queue one text message to one number or several."""
+        data = _given(
+            phone=_plain(phone),
+            message=message,
+            template=template,
+            variables=None if variables is None else dict(variables),
+            provider=provider,
+        )
+        return self.enqueue("sms", "send-sms", data, options)
+
+    def send_batch_sms(self, messages: Iterable[Data | SendSms], options: JobOptions | None = None) -> list[Job]:
+        """Queue many text messages, one job for every `email.batch_size` of them."""
+        checked = _checked(SendSms, messages, "send-batch-sms", "messages")
+        return self._enqueue_chunks("sms", "send-batch-sms", "messages", checked, options)
+
+    def send_verification_code(
+        self, phone: str, code: str, expires_in: int = 5, *, options: JobOptions | None = None
+    ) -> Job:
+        """Queue a code; `expires_in` minutes from now it is not sent any more."""
+        data = {"phone": phone, "code": code, "expiresIn": expires_in}
+        return self.enqueue("sms", "send-verification-code", data, options)
+
+    # devices and reports: refused by NoProcessor until their queues have one ------------------------------
+
+    def start_device(
+        self, device_id: str, user_id: str, params: Data | None = None, *, options: JobOptions | None = None
+    ) -> Job:
+        """Queue the start of a device; `params` as in the settings of a device (resolution, dpi, ...)."""
+        return self._device("start", device_id, user_id, params, options)
+
+    def stop_device(self, device_id: str, user_id: str, *, options: JobOptions | None = None) -> Job:
+        return self._device("stop", device_id, user_id, None, options)
+
+    def restart_device(
+        self, device_id: str, user_id: str, params: Data | None = None, *, options: JobOptions | None = None
+    ) -> Job:
+        return self._device("restart", device_id, user_id, params, options)
+
+    def reset_device(self, device_id: str, user_id: str, *, options: JobOptions | None = None) -> Job:
+        """Queue a reset, which wipes the device."""
+        return self._device("reset", device_id, user_id, None, options)
+
+    def install_app(
+        self,
+        device_id: str,
+        package_name: str,
+        apk_url: str,
+        *,
+        sha256: str | None = None,
+        options: JobOptions | None = None,
+    ) -> Job:
+        params = _given(packageName=package_name, apkUrl=apk_url, sha256=sha256)
+        return self._device("install", device_id, None, params, options)
+
+    def uninstall_app(self, device_id: str, package_name: str, *, options: JobOptions | None = None) -> Job:
+        return self._device("uninstall", device_id, None, {"packageName": package_name}, options)
+
+    def generate_report(self, report: Data, *, options: JobOptions | None = None) -> Job:
+        return self.enqueue("report-generation", "generate-report", dict(report), options)
+
+    def _device(
+        self, operation: str, device: str, user: str | None, params: Data | None, options: JobOptions | None
+    ) -> Job:
+        kind = "app" if operation in {"install", "uninstall"} else "device"
+        given = None if params is None else dict(params)
+        data = _given(deviceId=device, operation=operation, userId=user, params=given)
+        return self.enqueue("device-operation", f"{operation}-{kind}", data, options)
+
+    def _enqueue_chunks(
+        self, queue: str, name: str, field: str, items: Sequence[Payload], options: JobOptions | None
+    ) -> list[Job]:
+        size = self._platform.email.batch_size
+        plain = [dump_payload(item) for item in items]
+        chunks = [{field: plain[start : start + size]} for start in range(0, len(plain), size)]
+        if options is None or options.job_id is None:
+            return self.enqueue_many(queue, name, chunks, options)
+        return [
+            self.enqueue(queue, name, chunk, own)
+            for chunk, own in zip(chunks, _numbered(options, len(chunks)), strict=True)
+        ]
+
+
+def _numbered(options: JobOptions, count: int) -> Iterator[JobOptions]:
+    """One id per chunk: under one id all but the first would count as repetitions and be dropped."""
+    for number in range(count):
+        job_id = options.job_id if count == 1 else f"{options.job_id}.{number}"
+        yield JobOptions.model_validate(options.model_dump() | {"job_id": job_id})
+
+
+def _checked(model: type[Any], items: Iterable[Any], job: str, field: str) -> list[Any]:
+    found = [parse_payload(model, item, job=job, prefix=f"{field}.{i}") for i, item in enumerate(items)]
+    if not found:
+        raise InvalidPayload(field, "is empty", job=job)
+    return found
+
+
+def _mail(
+    to: str | Sequence[str],
+    subject: str,
+    html: str | None,
+    text: str | None,
+    from_: str | None,
+    cc: str | Sequence[str] | None,
+    bcc: str | Sequence[str] | None,
+    attachments: Sequence[Data] | None,
+) -> dict[str, Any]:
+    files = None if attachments is None else [dict(one) for one in attachments]
+    mail = _given(to=_plain(to), subject=subject, html=html, text=text, cc=_plain(cc), bcc=_plain(bcc))
+    return mail | _given(attachments=files) | ({} if from_ is None else {"from": from_})
+
+
+def _plain(value: str | Sequence[str] | None) -> Any:
+    return list(value) if isinstance(value, tuple | list | set | frozenset) else value
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """The fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
