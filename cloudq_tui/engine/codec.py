@@ -67,7 +67,7 @@ class Call:
     extras: dict[str, Any] = field(default_factory=dict)
 
 
-class _Refused(Exception):  # noqa: N818 - a signal inside this module, never seen outside
+class _Refused(Exception):
     """A value has no form; the path to it is gathered while the walk unwinds."""
 
     def __init__(self, reason: str) -> None:

@@ -56,12 +56,12 @@ class CloudqWorker(Worker):  # type: ignore[misc]
         task = huey.open(taken.claim)
         if isinstance(task, Finish):
             joblog.ended(taken.claim, task, 0.0)
-            self._exchange.done(taken, task, 0.0)
+            self._exchange.done(task, 0.0)
             return
         joblog.started(taken.claim)
         run = huey.run(task, taken.claim, taken.held, timestamp=now)
         finish = run.finish()
-        self._exchange.done(taken, finish, run.duration, lambda: huey.finished(run))
+        self._exchange.done(finish, run.duration, lambda: huey.finished(run))
         joblog.ended(taken.claim, finish, run.duration)
 
 

@@ -1,9 +1,9 @@
 """The one counter at which the threads of a process hand in finishes and take jobs.
 
-A call to the engine is nearly all a short job costs, so the threads share them: whoever finds no job to take carries
-every finish handed in so far, and claims for all that wait, in one call. Meanwhile the others work or gather for the
-next call. Two promises bound this: a finish is never held back longer than 5 ms, and a job claimed ahead is given
-back when no thread took it within 15 ms. How much is claimed ahead follows how long the queue's jobs take.
+A call to the engine is nearly all a short job costs, so the threads share them: whoever finds no job to take
+carries every finish handed in so far, and claims for all that wait, in one call. Meanwhile the others work, or
+gather for the next call. Two promises bound this: a finish is never held back longer than 5 ms, and a job claimed
+ahead is given back when no thread took it within 15 ms. How much is claimed ahead follows how long jobs take.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Exchange:
             with self._turn:
                 self._idle -= 1
 
-    def done(self, taken: Taken, finish: Finish, seconds: float, after: Callable[[], None] | None = None) -> None:
+    def done(self, finish: Finish, seconds: float, after: Callable[[], None] | None = None) -> None:
         """Hand in how a job ended after `seconds`; it leaves with the next call."""
         queue = finish.queue
         with self._turn:

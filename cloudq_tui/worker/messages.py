@@ -13,7 +13,7 @@ from cloudq_tui.errors import CloudqError, UnreadableJob
 from cloudq_tui.worker.tasks import CloudqTask, milliseconds_until, moment, rank_of
 
 if TYPE_CHECKING:
-    from cloudq_tui.worker.huey import CloudqHuey
+    from cloudq_tui.worker.execution import ExecutingHuey
 
 # What travels in the message beside args and kwargs. The rest of Huey's Message are fields of the record.
 _EXTRAS = ("eta", "priority", "on_complete", "on_error", "expires", "expires_resolved", "chord_config")
@@ -24,8 +24,8 @@ class UnknownTask(CloudqError):
     """This worker has no task of that queue and name; another one may, in a rolling deploy."""
 
 
-def new_job(huey: CloudqHuey, task: CloudqTask, *, unique: bool = False, delay: int | None = None) -> NewJob:
-    """The job of one enqueued task. Raises InvalidPayload, InvalidOptions; HueyException when it is unregistered."""
+def new_job(huey: ExecutingHuey, task: CloudqTask, *, unique: bool = False, delay: int | None = None) -> NewJob:
+    """The job of one enqueued task. Raises InvalidPayload, InvalidOptions; HueyException when unregistered."""
     message = huey._registry.create_message(task)  # noqa: SLF001 - Huey offers no other door to its registry
     extras = {name: value for name in _EXTRAS if (value := getattr(message, name)) is not None}
     for name in ("retry_delay", "retry_backoff"):
@@ -51,7 +51,7 @@ def new_job(huey: CloudqHuey, task: CloudqTask, *, unique: bool = False, delay: 
     )
 
 
-def read_task(huey: CloudqHuey, claim: ClaimedJob) -> CloudqTask:
+def read_task(huey: ExecutingHuey, claim: ClaimedJob) -> CloudqTask:
     """The task of a claimed job, ready to run.
 
     Raises UnreadableJob for a message that makes no sense, UnknownTask when this worker lacks the task or one of
@@ -68,7 +68,7 @@ def read_task(huey: CloudqHuey, claim: ClaimedJob) -> CloudqTask:
     return task
 
 
-def read_stored(huey: CloudqHuey, queue: str, call: StoredCall) -> CloudqTask:
+def read_stored(huey: ExecutingHuey, queue: str, call: StoredCall) -> CloudqTask:
     """The task of a job that has not started, for listings. Raises as `read_task`."""
     task = _build(huey, queue, call, call.message)
     if call.due is not None:
@@ -77,7 +77,7 @@ def read_stored(huey: CloudqHuey, queue: str, call: StoredCall) -> CloudqTask:
     return task
 
 
-def _build(huey: CloudqHuey, queue: str, job: ClaimedJob | StoredCall, message: bytes) -> CloudqTask:
+def _build(huey: ExecutingHuey, queue: str, job: ClaimedJob | StoredCall, message: bytes) -> CloudqTask:
     registry = huey._registry  # noqa: SLF001 - as above
     if registry.find(queue, job.name) is None:
         raise UnknownTask(f"no task {job.name!r} on queue {queue!r} is registered in this worker")

@@ -32,7 +32,7 @@ from cloudq_tui.models.job import Attempt, Backoff
 from cloudq_tui.worker.tasks import CloudqTask, milliseconds_until
 
 if TYPE_CHECKING:
-    from cloudq_tui.worker.huey import CloudqHuey
+    from cloudq_tui.worker.execution import ExecutingHuey
 
 _TRACEBACK = 8000  # characters kept of a traceback, its end
 _WEEK = 7 * 24 * 3600 * 1000
@@ -52,7 +52,7 @@ class CancelledTask(CancelExecution):  # type: ignore[misc]
 class JobRun:
     """The run of `task` under its claim."""
 
-    def __init__(self, huey: CloudqHuey, task: CloudqTask, claim: ClaimedJob, *, trust_claim: bool) -> None:
+    def __init__(self, huey: ExecutingHuey, task: CloudqTask, claim: ClaimedJob, *, trust_claim: bool) -> None:
         self.huey = huey
         self.task = task
         self.claim = claim
@@ -117,23 +117,26 @@ class JobRun:
     def finish(self) -> Finish:
         """How it ended, for the engine."""
         error = self.broken or self.exception
-        if self.signal == S.SIGNAL_INTERRUPTED and error is None:
+        if error is not None:
+            return self._finish_with(error)
+        if self.signal == S.SIGNAL_INTERRUPTED:
             return self._end(Outcome.RELEASE, bare=True)
-        if self.broken is not None:
-            return self._end(Outcome.FAILED, error=self.broken, bare=True)
-        if self.signal in _EXCLUDED and error is None:
+        if self.signal in _EXCLUDED:
             kind, text = _EXCLUDED[self.signal]
             return self._end(Outcome.FAILED, kind=kind, text=text, counted=False)
-        if self.retry is not None:
-            outcome = Outcome.DEFER if isinstance(error, DeferredTask) else Outcome.RETRY
-            return self._end(outcome, error=error, delay=self.retry, counted=_uses_an_attempt(error))
-        if error is not None:
-            return self._end(Outcome.FAILED, error=error, kind=_kind(error))
         try:
             result = None if self.value is None else codec.encode(self.value)
         except Exception as unstorable:  # noqa: BLE001 - as in execute
             return self._end(Outcome.FAILED, error=unstorable, bare=True)
         return self._end(Outcome.COMPLETED, result=result)
+
+    def _finish_with(self, error: BaseException) -> Finish:
+        if self.broken is not None:
+            return self._end(Outcome.FAILED, error=error, bare=True)
+        if self.retry is None:
+            return self._end(Outcome.FAILED, error=error, kind=_kind(error))
+        outcome = Outcome.DEFER if isinstance(error, DeferredTask) else Outcome.RETRY
+        return self._end(outcome, error=error, delay=self.retry, counted=_uses_an_attempt(error))
 
     def _end(
         self,

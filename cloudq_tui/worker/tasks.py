@@ -253,8 +253,11 @@ def moment(eta: dt.datetime | None, delay: float | dt.timedelta | None, utc: boo
     elif isinstance(eta, dt.datetime):
         at = eta.astimezone(dt.UTC)
     else:
-        raise ValueError("eta must be a datetime instance")  # noqa: TRY004 - Huey's own error
-    return at.replace(tzinfo=None) if utc else at.astimezone().replace(tzinfo=None)
+        raise ValueError("eta must be a datetime instance")
+    if utc:
+        return at.replace(tzinfo=None)
+    local = at.astimezone().replace(tzinfo=None)
+    return local if local.timestamp() == at.timestamp() else local.replace(fold=1)
 
 
 def milliseconds_until(eta: dt.datetime | None, utc: bool) -> int:

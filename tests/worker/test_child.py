@@ -98,20 +98,24 @@ def test_it_is_started_again_when_it_crashes(
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_it_ends_when_its_parent_is_killed(
-    kind: str, app: dict[str, str], tmp_path: Path, engine: QueueEngine, states: Any, reader: QueueReader, until: Until
+    kind: str,
+    app: dict[str, str],
+    tmp_path: Path,
+    engine: QueueEngine,
+    states: Any,
+    reader: QueueReader,
+    until: Until,
 ) -> None:
     add(engine, "pause", 60.0)
+    log = str(tmp_path / "w.log")
+    script = (
+        "import time, pathlib\n"
+        "from cloudq_tui.worker.child import EmbeddedWorker\n"
+        f"EmbeddedWorker('app.huey', log_path=pathlib.Path({log!r}), options=['-w', '2', '-k', {kind!r}]).start()\n"
+        "time.sleep(600)\n"
+    )
     parent = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, time, pathlib\n"
-            "from cloudq_tui.worker.child import EmbeddedWorker\n"
-            f"w = EmbeddedWorker('app.huey', log_path=pathlib.Path({str(tmp_path / 'w.log')!r}),"
-            f" options=['-w', '2', '-k', {kind!r}])\n"
-            "w.start()\n"
-            "time.sleep(600)\n",
-        ],
+        [sys.executable, "-c", script],
         env={**os.environ, **app},
         cwd=tmp_path,
     )

@@ -1,4 +1,4 @@
-"""The consumer as a person runs it: a process of its own, with threads and with worker processes, and its signals."""
+"""The consumer as a person runs it: a process of its own, with threads and with worker processes."""
 
 from __future__ import annotations
 

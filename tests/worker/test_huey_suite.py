@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from huey.exceptions import HueyException
 
 os.environ.setdefault("HUEY_SLOW_TESTS", "1")  # read when huey.tests is imported
 
-from huey.tests import (  # noqa: E402
+from huey.tests import (
     test_api,
     test_asyncio,
     test_consumer,
@@ -26,9 +25,9 @@ from huey.tests import (  # noqa: E402
     test_signals,
     test_storage,
 )
-from huey.tests.base import BaseTestCase  # noqa: E402
+from huey.tests.base import BaseTestCase
 
-from cloudq_tui.worker.huey import CloudqHuey  # noqa: E402
+from cloudq_tui.worker.huey import CloudqHuey
 
 OTHER_STORAGE = "another storage: "
 PICKLE = "pickle: "
