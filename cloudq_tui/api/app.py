@@ -50,7 +50,7 @@ def serve_forever(
 ) -> None:
     """Answer until interrupted; `on_listening` is told the URL. Raises SettingsError when the port is taken."""
     app = create_app(operations, settings=settings)
-    with _listen(settings.api.host, settings.api.port) as listener:
+    with listen(settings.api.host, settings.api.port) as listener:
         if on_listening is not None:
             host = f"[{settings.api.host}]" if ":" in settings.api.host else settings.api.host
             on_listening(f"http://{host}:{listener.getsockname()[1]}")
@@ -58,9 +58,17 @@ def serve_forever(
         server.run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises SettingsError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends small answers at once only on sockets that say they are TCP; else each waits 40 ms for an ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SettingsError(f"api.port: cannot listen on {host}:{port}: {reason.lower()}") from None
+        listener.close()
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"api.port: cannot listen on {host}:{port}: {reason}") from None
+    return listener

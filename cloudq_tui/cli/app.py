@@ -115,10 +115,8 @@ def _started_worker(settings: Settings) -> EmbeddedWorker:
     from cloudq_tui.worker.child import EmbeddedWorker  # noqa: PLC0415
 
     folder = settings.redis.data_dir.parent
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    child = EmbeddedWorker(
-        settings.worker.task_path, workers=settings.worker.workers, log_path=folder / "worker.log"
-    )
+    options = ("-w", str(settings.worker.workers))
+    child = EmbeddedWorker(settings.worker.task_path, options=options, log_path=folder / "worker.log")
     child.start()
     return child
 
