@@ -99,10 +99,15 @@ class Batch:
             self._tried[str(index)] = time.time()
             return True
         except PermanentFailure as error:
+            if self._total == 1:
+                raise
             outcome = {"status": "failed", "error": str(error)}
         except (JobSignal, Conflict):
             raise
-        except Exception as error:  # noqa: BLE001 - one item that trips the code must not stop the others
+        except Exception as error:
+            # One item that trips the code must not stop the others; alone, its own error says most.
+            if self._total == 1:
+                raise
             outcome = {"status": "failed", "error": peer_words(f"{type(error).__name__}: {error}")}
         self._settle(index, outcome)
         return True
@@ -163,7 +168,7 @@ class Batch:
 
     def _none_sent(self, result: dict[str, Any]) -> str:
         first = result["outcomes"][0]["error"]
-        return first if self._total == 1 else f"none of {self._total} {self._what} was sent: {first}"
+        return f"none of {self._total} {self._what} was sent: {first}"
 
     def _result(self, describe: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
         outcomes = [{"index": i, **describe(i), **self._outcomes[str(i)]} for i in range(self._total)]
