@@ -101,7 +101,7 @@ def _compact(backoff: Backoff) -> str:
 
 def _kept(choice: bool | KeepFinished | None) -> str:
     """The record's form of removeOnComplete and removeOnFail (engine/records.py, NewJob)."""
-    if choice is True or (isinstance(choice, KeepFinished) and choice.count == 0):
+    if choice is True or (isinstance(choice, KeepFinished) and 0 in (choice.age, choice.count)):
         return "0"
     if not isinstance(choice, KeepFinished) or (choice.age is None and choice.count is None):
         return ""
