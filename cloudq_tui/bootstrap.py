@@ -27,6 +27,7 @@ from cloudq_tui.services.operations import QueueOperations
 from cloudq_tui.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from cloudq_tui.worker.child import EmbeddedWorker
     from cloudq_tui.worker.huey import CloudqHuey
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,17 @@ def build_huey(settings: Settings | None = None, *, name: str = "cloudq") -> Clo
         },
         lease_options=LeaseOptions(worker.lease, worker.renew, worker.sweep, worker.max_stalled),
         timezone=settings.zone,
+    )
+
+
+def embedded_worker(settings: Settings) -> EmbeddedWorker:
+    """The dashboard's own worker, not started yet; its log lies beside the embedded Redis' data."""
+    from cloudq_tui.worker.child import EmbeddedWorker  # noqa: PLC0415
+
+    return EmbeddedWorker(
+        settings.worker.task_path,
+        options=("-w", str(settings.worker.workers)),
+        log_path=settings.redis.data_dir.parent / "worker.log",
     )
 
 

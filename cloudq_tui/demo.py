@@ -11,12 +11,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cloudq_tui.bootstrap import Runtime, build, default_actor, load_definitions
+from cloudq_tui.bootstrap import Runtime, build, default_actor, embedded_worker, load_definitions
 from cloudq_tui.errors import SettingsError
 from cloudq_tui.settings import Settings, load_settings, xdg_folder
-from cloudq_tui.worker.child import EmbeddedWorker
+
+if TYPE_CHECKING:
+    from cloudq_tui.worker.child import EmbeddedWorker
 
 # A demo must never touch a Redis that was configured for real work.
 _REAL = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_QUEUE_DB", "CLOUDQ_QUEUES")
@@ -47,9 +49,7 @@ def demo_stage(folder: Path | None = None) -> Iterator[tuple[Runtime, EmbeddedWo
         settings = load_settings()
         definitions = load_definitions(settings.worker.task_path)
         with build(settings, actor=default_actor("dashboard"), definitions=definitions) as runtime:
-            worker = EmbeddedWorker(
-                settings.worker.task_path, workers=settings.worker.workers, log_path=folder / "worker.log"
-            )
+            worker = embedded_worker(settings)
             worker.start()
             feeder = module.feeder(runtime)
             feeder.start()

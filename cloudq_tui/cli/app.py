@@ -10,17 +10,13 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cloudq_tui.cli import acting, looking
 from cloudq_tui.cli.door import Door
 from cloudq_tui.errors import CloudqError, Conflict
-
-if TYPE_CHECKING:
-    from cloudq_tui.settings import Settings
-    from cloudq_tui.worker.child import EmbeddedWorker
 
 app = typer.Typer(
     name="cloudq-tui",
@@ -97,28 +93,21 @@ def dash(context: typer.Context, worker: Worker = None) -> None:
 
 def _dashboard(door: Door, worker: bool | None) -> None:
     _need_terminal()
+    from cloudq_tui.bootstrap import embedded_worker  # noqa: PLC0415
     from cloudq_tui.tui.app import CloudqApp  # noqa: PLC0415
 
     with door.open("dashboard") as runtime:
         settings = runtime.settings
         wanted = settings.redis.is_embedded and not runtime.operations.read_only if worker is None else worker
-        child = _started_worker(settings) if wanted else None
+        child = embedded_worker(settings) if wanted else None
+        if child is not None:
+            child.start()
         try:
             refresh = settings.dashboard.refresh
             CloudqApp(runtime.operations, settings=settings, worker=child, refresh=refresh).run()
         finally:
             if child is not None and child.alive:
                 child.stop(settings.worker.shutdown_grace)
-
-
-def _started_worker(settings: Settings) -> EmbeddedWorker:
-    from cloudq_tui.worker.child import EmbeddedWorker  # noqa: PLC0415
-
-    folder = settings.redis.data_dir.parent
-    options = ("-w", str(settings.worker.workers))
-    child = EmbeddedWorker(settings.worker.task_path, options=options, log_path=folder / "worker.log")
-    child.start()
-    return child
 
 
 def _need_terminal() -> None:
