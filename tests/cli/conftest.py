@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -67,9 +68,10 @@ class Shell:
         self.started.append(process)
         return process
 
-    def at_terminal(self, answer: str, *arguments: str) -> Said:
-        """Waits for the question, types `answer`; stdout and stderr come as one."""
+    def at_terminal(self, answer: str, *arguments: str, when: tuple[bytes, ...] = (b"[y/N]", b"to go on")) -> Said:
+        """Waits for one of the texts `when`, types `answer`; stdout and stderr come as one."""
         controller, terminal = pty.openpty()
+        termios.tcsetwinsize(terminal, (24, 80))
         process = subprocess.Popen(
             [sys.executable, "-m", "cloudq_tui", *arguments],
             env=self.environment,
@@ -90,11 +92,11 @@ class Shell:
                 if not chunk:
                     break
                 seen += chunk
-            if not asked and (b"[y/N]" in seen or b"to go on" in seen):
+            if not asked and any(text in seen for text in when):
                 os.write(controller, answer.encode())
                 asked = True
         os.close(controller)
-        return Said(process.wait(10), seen.decode(), "")
+        return Said(process.wait(10), seen.decode(errors="replace"), "")
 
 
 @pytest.fixture

@@ -182,6 +182,16 @@ def test_many_jobs_want_the_queues_name(shell: Shell, operations: QueueOperation
     assert operations.count("email", "waiting") == 0
 
 
+@pytest.mark.parametrize("arguments", [[], ["dash", "--no-worker"]])
+def test_the_dashboard_opens_and_closes(shell: Shell, operations: QueueOperations, arguments: list[str]) -> None:
+    operations.pause_queue("email")
+    shell.environment |= {"TERM": "xterm-256color", "LANG": "C.UTF-8", "TEXTUAL_ANIMATIONS": "none"}
+    said = shell.at_terminal("q", *arguments, when=(b"log-processing",))
+    assert said.status == 0
+    assert "device-operation" in said.out
+    assert operations.workers() == []  # a worker of its own comes with the embedded Redis only
+
+
 def test_events_and_workers(shell: Shell, operations: QueueOperations) -> None:
     assert shell("workers").out == "no live worker\n"
     assert json.loads(shell("workers", "--json").out) == []
