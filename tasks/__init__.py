@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cloudq_tui.worker.huey import CloudqHuey
-    from tasks.catalog import PlatformJob
+    from tasks.queues.job import PlatformJob
     from tasks.service import QueueService
 
     DEFINITIONS: list[PlatformJob]

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+
 from cloudq_tui.bootstrap import build_huey
 from cloudq_tui.settings import Settings, load_settings
 from cloudq_tui.worker.huey import CloudqHuey
-from tasks.catalog import PlatformJob, definitions
+from tasks.catalog import QUEUES
+from tasks.queues.job import PlatformJob
 from tasks.settings import load_platform_settings
+
+log = logging.getLogger("cloudq.worker")
 
 
 def make_huey(settings: Settings | None = None) -> CloudqHuey:
-    """What `huey_consumer tasks.huey` serves. Raises SettingsError in one line when a setting is wrong."""
+    """What `huey_consumer tasks.huey` serves: every queue whose libraries are installed here.
+
+    Raises SettingsError in one line when a setting is wrong.
+    """
     settings = settings or load_settings()
+    platform = load_platform_settings()
     huey = build_huey(settings)
-    for definition in definitions(load_platform_settings()):
-        _register(huey, settings, definition)
+    for queue in QUEUES:
+        missing = queue.missing()
+        if missing:
+            log.warning(
+                "queue %s is not served here: %s not installed; pip install 'cloudq-tui[worker]'",
+                queue.name,
+                ", ".join(missing),
+            )
+            continue
+        for job in queue.jobs(platform):
+            _register(huey, settings, job)
     return huey
 
 

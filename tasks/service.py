@@ -17,8 +17,9 @@ from cloudq_tui.errors import InvalidPayload
 from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import Job, JobOptions
 from cloudq_tui.services.operations import QueueOperations
-from tasks.catalog import EmailRules, definitions
+from tasks.catalog import definitions
 from tasks.payloads import Payload, SendEmail, SendSms, dump_payload, parse_payload
+from tasks.queues.email import EmailRules
 from tasks.settings import PlatformSettings, load_platform_settings
 
 Data = Mapping[str, Any]

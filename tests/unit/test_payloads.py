@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from cloudq_tui.errors import InvalidPayload, SettingsError
-from tasks.catalog import PlatformJob, definitions
+from tasks.catalog import definitions
 from tasks.contacts import parse_mailbox, phone_key
 from tasks.payloads import (
     SendBatchEmail,
@@ -25,6 +25,7 @@ from tasks.payloads import (
     dump_payload,
     parse_payload,
 )
+from tasks.queues.job import PlatformJob
 from tasks.settings import EmailSettings, PlatformSettings, load_platform_settings
 
 MAIL = {"to": "user@example.com", "subject": "Hi"}

@@ -1,0 +1,1 @@
+"""One module per queue: it binds the processors to their clients and states the jobs' defaults."""
