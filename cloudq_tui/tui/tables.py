@@ -198,7 +198,7 @@ def active_columns(screen: int) -> tuple[Column, ...]:
     queue, name, job_id, step = 13, 17, 10, 12
     fixed = 5 + 6 + 1
     if screen < 72:
-        job_id = 0
+        job_id, step = 0, 10
     if screen >= 110:
         queue, name, step = 19, 24, 19
     room = max(8, min(40, screen - fixed - queue - name - job_id - step))

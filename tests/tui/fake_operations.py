@@ -346,7 +346,9 @@ def healthy() -> FakeOperations:
         for number in range(done):
             at = NOON - number * 1_100
             finished = {"processed_on": at - 180, "finished_on": at}
-            fake.put(Job(f"c{number:07x}", name, job_name, JobState.COMPLETED, at - 300, attempts_made=1, **finished))
+            fake.put(
+                Job(f"c{number:07x}", name, job_name, JobState.COMPLETED, at - 300, attempts_made=1, **finished)
+            )
         fake.figures[name] = {
             "in_rate": rate_in,
             "out_rate": rate_out,
