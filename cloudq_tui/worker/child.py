@@ -71,7 +71,10 @@ class EmbeddedWorker:
             process = self._process
             if process is not None and process.poll() is None:
                 for number, patience in ((signal.SIGINT, grace), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
-                    process.send_signal(number)
+                    if number == signal.SIGKILL:
+                        os.killpg(process.pid, number)  # its worker processes too
+                    else:
+                        process.send_signal(number)
                     try:
                         process.wait(patience)
                         break

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from typing import Any
 
-from huey.consumer import Consumer, Scheduler, Worker, WorkerRecycle
+from huey.consumer import Consumer, ConsumerStopped, Scheduler, Worker, WorkerRecycle
 
 from cloudq_tui.engine.records import Finish
 from cloudq_tui.errors import QueueUnavailable
@@ -18,6 +20,11 @@ from cloudq_tui.worker.huey import CloudqHuey
 logger = logging.getLogger("huey.consumer")
 
 
+def orphaned(parent: int) -> bool:
+    """Whether the consumer that forked this process is gone. 0: it was not forked."""
+    return parent != 0 and os.getppid() != parent
+
+
 class CloudqWorker(Worker):  # type: ignore[misc]
     """One thread, or one forked process, that runs jobs."""
 
@@ -25,8 +32,11 @@ class CloudqWorker(Worker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._exchange = exchange
         self._forked = forked
+        self._parent = 0
 
     def initialize(self) -> None:
+        if self._forked:
+            self._parent = os.getppid()
         self._exchange.enter()
         self.huey.leases.start()
         super().initialize()
@@ -37,15 +47,25 @@ class CloudqWorker(Worker):  # type: ignore[misc]
         if self._forked:
             self.huey.leases.stop()
 
+    def _stopping(self) -> bool:
+        return bool(self.stop_flag.is_set()) or orphaned(self._parent)
+
     def loop(self, now: Any = None) -> None:
-        taken = self._exchange.take(self.stop_flag.is_set)
+        taken = self._exchange.take(self._stopping)
         if taken is None:
+            if orphaned(self._parent):
+                self._logger.warning("the consumer is gone, and this worker process goes too")
+                raise KeyboardInterrupt
             return
         try:
             self._run(taken, now)
-        except Exception:
-            # The job stays leased and is recovered; a worker thread must never die of one.
-            self._logger.exception("job %s could not be run", taken.claim.id)
+        except Exception as error:
+            # A worker thread must never die of a job.
+            level = logging.WARNING if isinstance(error, QueueUnavailable) else logging.ERROR
+            self._logger.log(
+                level, "job %s could not be run: %s", taken.claim.id, error, exc_info=level > logging.WARNING
+            )
+            self._exchange.abandon(taken)
         self.task_count += 1
         if self.max_tasks and self.task_count >= self.max_tasks:
             self._logger.info("Worker reached max tasks (%d), exiting.", self.max_tasks)
@@ -71,11 +91,19 @@ class CloudqScheduler(Scheduler):  # type: ignore[misc]
     Huey's own goes by a minute of its own beginning and may skip one when that lies at the turn of the minute.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, forked: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._forked = forked
+        self._parent = 0
         self._minute = -1
 
+    def initialize(self) -> None:
+        if self._forked:
+            self._parent = os.getppid()
+
     def loop(self, now: Any = None) -> None:
+        if orphaned(self._parent):
+            raise KeyboardInterrupt
         began = time.monotonic()
         minute = int(time.time()) // 60
         if self.periodic and minute != self._minute and self.enqueue_periodic_tasks(now):
@@ -129,11 +157,39 @@ class CloudqConsumer(Consumer):  # type: ignore[misc]
             forked=self.environment.forks,
         )
 
+    def _create_scheduler(self) -> CloudqScheduler:
+        return self.scheduler_class(
+            huey=self.huey,
+            stop_flag=self.stop_flag,
+            interval=self.scheduler_interval,
+            periodic=self.periodic,
+            forked=self.environment.forks,
+        )
+
     def start(self) -> None:
         joblog.install()
         self.huey.leases.threads = 1 if self.environment.forks else self.workers
-        logger.info("Serving queues: %s", ", ".join(self.huey.served()) or "none")
+        served = self.huey.served()
+        logger.info("Serving queues: %s", ", ".join(served) or "none")
+        for queue in self.huey.serve_queues or ():
+            if queue not in served:
+                logger.warning("Queue %s is not served: no task of it is registered here", queue)
         super().start()
+
+    def run(self) -> None:
+        """Huey's own, but a restart repeats the whole command line, also that of `python -m`."""
+        self.start()
+        checked = time.monotonic()
+        try:
+            while True:
+                checked = self.loop(checked)
+        except ConsumerStopped:
+            pass
+        self.huey.notify_interrupted_tasks()
+        if self._restart:
+            logger.info("Consumer will restart.")
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line
+        logger.info("Consumer exiting.")
 
     def stop(self, graceful: bool = False) -> None:
         """Huey's own; then what still runs in this process's threads is given back for others to run."""

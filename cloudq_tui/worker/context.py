@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -14,8 +15,10 @@ from huey.exceptions import TaskTimeout
 from cloudq_tui.engine import codec
 from cloudq_tui.engine.records import ClaimedJob, Renewal
 from cloudq_tui.engine.transitions import QueueEngine
-from cloudq_tui.errors import Cancelled, Deferred, LeaseLost, TemporaryFailure
+from cloudq_tui.errors import Cancelled, Deferred, LeaseLost, QueueUnavailable, TemporaryFailure
 from cloudq_tui.worker.leases import HeldLease
+
+logger = logging.getLogger("cloudq.worker")
 
 _PROGRESS_INTERVAL = 0.1  # seconds between two writes of the same step's progress
 
@@ -87,10 +90,20 @@ class RunningJob:
             if pending is None or pending == self._shown:
                 return
             self._shown, self._written = pending, time.monotonic()
-        self._held.learn(self._engine.progress(self._held.lease, *pending))
+        try:
+            self._held.learn(self._engine.progress(self._held.lease, *pending))
+        except QueueUnavailable:
+            # What is only shown must not fail the job: it leaves with a later write.
+            with self._lock:
+                self._pending, self._shown = self._pending or pending, (-1, pending[1])
 
     def log(self, text: str) -> None:
-        self._fence(self._engine.log(self._held.lease, text))
+        try:
+            alive = self._engine.log(self._held.lease, text)
+        except QueueUnavailable as error:
+            logger.warning("a log line of job %s is lost: %s", self.id, error)
+        else:
+            self._fence(alive)
 
     def checkpoint(self, data: Any) -> None:
         encoded = codec.encode(data)

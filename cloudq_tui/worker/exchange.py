@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Lease, Outcome, QueueClaim
-from cloudq_tui.errors import QueueUnavailable
+from cloudq_tui.errors import CloudqError, QueueUnavailable
 from cloudq_tui.worker.leases import HeldLease
 
 if TYPE_CHECKING:
@@ -163,6 +163,10 @@ class Exchange:
             self._done.append(_Handed(finish, after))
         self._overdue.set()
 
+    def abandon(self, taken: Taken) -> None:
+        """The job could not even be run here: others may try it."""
+        self.done(_release(taken.claim), 1.0)
+
     def flush(self, patience: float = 0.0) -> None:
         """Hand in now; while Redis is away, for `patience` seconds."""
         deadline = time.monotonic() + patience
@@ -257,7 +261,7 @@ class Exchange:
         finally:
             with self._turn:
                 if result is not None:
-                    self._received(result, claims, limit)
+                    self._received(result, claims, limit, claim=claim)
                 self._calling = False
                 self._turn.notify_all()
         if result is None:
@@ -294,17 +298,23 @@ class Exchange:
         if not held and one.tries == 0 and finish.outcome is not Outcome.RELEASE:
             logger.warning("job %s in %s had lost its lease; its end was not counted", finish.id, finish.queue)
         if held and one.after is not None:
-            one.after()
+            try:
+                one.after()
+            except CloudqError as error:
+                logger.warning("job %s ended, but not all was tidied up: %s", finish.id, error)
 
-    def _received(self, result: ClaimResult, claims: list[QueueClaim], limit: int) -> None:
+    def _received(self, result: ClaimResult, claims: list[QueueClaim], limit: int, *, claim: bool) -> None:
         if self._failures:
             logger.warning("Redis answers again")
         self._failures = 0
-        self._repeat = None
         if not claims:
-            self._fresh = False  # no queue has room; a finish or the next wake changes that
+            if claim:
+                self._fresh = False  # no queue has room; a finish or the next wake changes that
             return
-        self._ready.extend(Taken(claim, self._huey.leases.hold(_lease(claim))) for claim in result.jobs)
+        self._repeat = None
+        self._ready.extend(
+            Taken(job, self._huey.leases.hold(Lease(job.queue, job.id, job.token))) for job in result.jobs
+        )
         self._fresh = len(result.jobs) >= limit > 0
         self._next_due = result.next_due
         if self._ready:
@@ -392,7 +402,3 @@ class Exchange:
 
 def _release(claim: ClaimedJob) -> Finish:
     return Finish(claim.queue, claim.id, claim.token, Outcome.RELEASE, counted=False)
-
-
-def _lease(claim: ClaimedJob) -> Lease:
-    return Lease(claim.queue, claim.id, claim.token)

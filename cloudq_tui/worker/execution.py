@@ -76,7 +76,7 @@ class ExecutingHuey(Huey):  # type: ignore[misc]
                 if isinstance(task, CloudqTask):
                     held = self.leases.hold(lease_of(claim))
                     # A task that is dropped without being run must not be renewed for ever.
-                    weakref.finalize(task, self.leases.drop, held.lease)
+                    weakref.finalize(task, self.leases.drop, held.lease).atexit = False
                     task.held = held
                     return task
                 self._deliver(task)
@@ -90,6 +90,8 @@ class ExecutingHuey(Huey):  # type: ignore[misc]
         """The task of a claim; or how it ends when there is none."""
         try:
             return messages.read_task(self, claim)
+        except QueueUnavailable:
+            raise
         except messages.UnknownTask as error:
             return self._unknown(claim, str(error))
         except Exception as error:  # noqa: BLE001 - whatever the data does, the job must end with the reason

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,8 +53,9 @@ class CloudqHuey(ExecutingHuey):
 
     Takes Huey's keyword arguments (name, results, store_none, utc, immediate, ...) and where Redis is: `url`, or
     host, port, db, username, password; or an `engine` made elsewhere. `serve_queues` bounds what a consumer of this
-    instance claims and schedules; `queue_options` holds each queue's concurrency, limiter and retention.
-    `timezone` drives crontab (without it: UTC, or local time with utc=False). `result_ttl` in ms.
+    instance claims and schedules (without it CLOUDQ_QUEUES does); `queue_options` holds each queue's concurrency,
+    limiter and retention. `timezone` drives crontab (without it: UTC, or local time with utc=False). `result_ttl`
+    in ms.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class CloudqHuey(ExecutingHuey):
         address, rest = url_of(url, huey_kwargs)
         self.engine = engine or QueueEngine(Connection.from_url(address), prefix=prefix)
         self.kv = KeyValueStore(self.engine.connection, prefix=self.engine.prefix, space=name)
-        self.serve_queues = tuple(serve_queues) if serve_queues is not None else None
+        self.serve_queues = _chosen(serve_queues)
         self.queue_options = dict(queue_options or {})
         self.timezone = timezone
         self.result_ttl = result_ttl
@@ -229,7 +231,11 @@ class CloudqHuey(ExecutingHuey):
             if task.expires:
                 task.resolve_expires(self.utc)
             self._emit(S.SIGNAL_ENQUEUED, task)
-        self.engine.add_many(self.new_job(task) for task in ready)
+        jobs = [self.new_job(task) for task in ready]
+        self.engine.add_many(jobs)
+        for task, job in zip(ready, jobs, strict=True):
+            if job.delay:
+                self._emit(S.SIGNAL_SCHEDULED, task)
         return ResultGroup([self._handles(task) for task in ready]) if self.results else None
 
     def _handles(self, task: Task) -> Result | ResultGroup | None:
@@ -291,6 +297,14 @@ class CloudqHuey(ExecutingHuey):
 
 
 _BARE = QueueOptions()
+
+
+def _chosen(serve_queues: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The queues to serve: as given, else CLOUDQ_QUEUES, else (None) all."""
+    if serve_queues is None:
+        named = [queue.strip() for queue in os.environ.get("CLOUDQ_QUEUES", "").split(",") if queue.strip()]
+        return tuple(named) or None
+    return tuple(serve_queues)
 
 
 def _entry(task: type[CloudqTask], options: QueueOptions) -> CatalogEntry:

@@ -124,3 +124,18 @@ def test_it_ends_when_its_parent_is_killed(
     parent.wait()
     until(lambda: all(gone(pid) for pid in pids), 8)
     until(lambda: states("jobs") == {"waiting": 1}, 2, "given back at once, not after its lease")
+
+
+def test_a_restart_by_sighup_keeps_the_bond_to_the_parent(
+    worker: EmbeddedWorker, reader: QueueReader, until: Until
+) -> None:
+    worker.start()
+    until(reader.workers)
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGHUP)
+    until(lambda: worker.log_path.read_text().count("Huey consumer started") == 2)
+    assert worker.restarts == 0
+    os.close(worker._pipe)
+    worker._pipe = -1
+    pid = worker.pid
+    until(lambda: worker.pid != pid, 8, "EOF ended it, and it was started again")

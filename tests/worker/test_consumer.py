@@ -133,8 +133,6 @@ def blink():
 
 def test_some_queues_only(start_consumer: Start, engine: QueueEngine, states: States, until: Until) -> None:
     source = """
-huey.serve_queues = tuple(os.environ["CLOUDQ_QUEUES"].split(","))
-
 @huey.task(queue="a")
 def one():
     pass
@@ -222,3 +220,13 @@ def test_page_of_completed_holds_results(
     until(lambda: states("jobs") == {"completed": 1})
     assert reader.page("jobs", JobState.COMPLETED, 0, 9)[0].id == "seven"
     assert reader.job("jobs", "seven").result == 7
+
+
+def test_worker_processes_do_not_outlive_a_consumer_that_was_killed(
+    start_consumer: Start, reader: QueueReader, until: Until
+) -> None:
+    consumer = start_consumer(WRITE, "-w", "2", "-k", "process")
+    until(lambda: len(reader.workers()) == 2)
+    consumer.process.kill()
+    consumer.process.wait()
+    until(lambda: reader.workers() == [], 6, "they leave, before their presence runs out")

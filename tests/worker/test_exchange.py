@@ -1,0 +1,211 @@
+"""The exchange keeps its promises: finishes are not held back, nor jobs claimed ahead; an outage loses nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from huey.signals import SIGNAL_INTERRUPTED
+
+from cloudq_tui.engine.queries import QueueReader
+from cloudq_tui.engine.records import Finish, QueueClaim
+from cloudq_tui.engine.transitions import QueueEngine
+from cloudq_tui.errors import QueueUnavailable
+from cloudq_tui.models.job import JobState
+from cloudq_tui.worker.crowd import Crowd
+from cloudq_tui.worker.huey import CloudqHuey
+
+Until = Callable[..., Any]
+
+
+class Jobs:
+    """Quick jobs, and slow ones that run until they are let go."""
+
+    def __init__(self, huey: CloudqHuey) -> None:
+        self.go_on = threading.Event()
+        self.started = threading.Event()
+
+        @huey.task()
+        def quick(n: int) -> int:
+            return n
+
+        @huey.task()
+        def slow() -> None:
+            self.started.set()
+            self.go_on.wait(20)
+
+        self.quick = quick
+        self.slow = slow
+        self.huey = huey
+
+    def warm_up(self, count: int = 300) -> None:
+        """So many quick jobs that the worker claims ahead."""
+        results = self.huey.enqueue_many(self.quick.s(n) for n in range(count))
+        assert results is not None
+        results[count - 1]
+
+
+def test_a_finish_leaves_although_every_thread_is_busy(
+    huey: CloudqHuey, reader: QueueReader, work: Any, until: Until
+) -> None:
+    jobs = Jobs(huey)
+    with work(huey, workers=1):
+        jobs.warm_up()
+        huey.engine.pause("jobs", by="test")
+        last = jobs.quick(7)
+        jobs.slow()
+        huey.engine.resume("jobs")  # both are claimed in one call
+        assert jobs.started.wait(5)
+        until(lambda: reader.job("jobs", last.id).state is JobState.COMPLETED, 1)
+        jobs.go_on.set()
+
+
+def test_a_job_claimed_ahead_is_given_back_when_no_thread_comes(
+    huey: CloudqHuey, reader: QueueReader, work: Any, until: Until, states: Any
+) -> None:
+    jobs = Jobs(huey)
+    with work(huey, workers=1):
+        jobs.warm_up()
+        until(lambda: "active" not in states("jobs"))
+        huey.engine.pause("jobs", by="test")
+        jobs.slow()
+        left = jobs.quick(8)
+        huey.engine.resume("jobs")
+        assert jobs.started.wait(5)
+        until(lambda: reader.job("jobs", left.id).state is JobState.WAITING, 1)
+        assert reader.job("jobs", left.id).attempts_made == 0
+        jobs.go_on.set()
+        assert left(blocking=True, timeout=5) == 8
+
+
+def test_calls_are_shared(huey: CloudqHuey, engine: QueueEngine, work: Any) -> None:
+    jobs = Jobs(huey)
+    client = engine.connection.client
+    client.config_resetstat()
+    results = huey.enqueue_many(jobs.quick.s(n) for n in range(2000))
+    assert results is not None
+    with work(huey, workers=2):
+        results[1999]
+    scripts = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert scripts - 2000 < 2000 * 0.2  # 2000 were the adds; a fifth of a round trip a job is the aim
+
+
+def test_an_outage_in_every_call_loses_nothing(
+    huey: CloudqHuey, work: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, states: Any
+) -> None:
+    """Every second call fails: half of these before it reached Redis, half after."""
+    finish, claim, calls = huey.engine.finish, huey.engine.claim, iter(range(10**6))
+
+    def cut(verb: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            turn = next(calls) % 4
+            if turn == 1:
+                raise QueueUnavailable("cut before")
+            answer = verb(*args, **kwargs)
+            if turn == 3:
+                raise QueueUnavailable("cut after")
+            return answer
+
+        return call
+
+    monkeypatch.setattr(huey.engine, "finish", cut(finish))
+    monkeypatch.setattr(huey.engine, "claim", cut(claim))
+    jobs = Jobs(huey)
+    results = huey.enqueue_many(jobs.quick.s(n) for n in range(100))
+    assert results is not None
+    with work(huey, workers=2):
+        assert [one.get(blocking=True, timeout=20) for one in results] == list(range(100))
+    assert states("jobs") == {"completed": 100}
+    assert "nothing is lost" in caplog.text
+
+
+def test_an_outage_while_a_job_is_opened_fails_no_job(
+    huey: CloudqHuey, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, tries = huey.open, iter([True, True, False])
+
+    def fail_first(claim: Any) -> Any:
+        if next(tries, False):
+            raise QueueUnavailable("away")
+        return opened(claim)
+
+    monkeypatch.setattr(huey, "open", fail_first)
+    jobs = Jobs(huey)
+    result = jobs.quick(3)
+    with work(huey, workers=1):
+        assert result(blocking=True, timeout=10) == 3
+
+
+def test_one_finish_that_no_call_can_carry_does_not_hold_up_the_others(
+    huey: CloudqHuey, reader: QueueReader, work: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = huey.engine.finish
+
+    def refuse(finishes: list[Finish], **kwargs: Any) -> Any:
+        if any(one.result == b"13" for one in finishes):
+            raise ValueError("not this one")
+        return finish(finishes, **kwargs)
+
+    monkeypatch.setattr(huey.engine, "finish", refuse)
+    jobs = Jobs(huey)
+    for n in range(20):
+        jobs.quick(n)
+    with work(huey, workers=2):
+        until(lambda: len(reader.page("jobs", JobState.COMPLETED, 0, 30)) == 19)
+        until(lambda: len(reader.page("jobs", JobState.FAILED, 0, 30)) == 1)
+    (failed,) = reader.page("jobs", JobState.FAILED, 0, 30)
+    assert reader.job("jobs", failed.id).error == "not this one"
+
+
+def test_stopping_gives_back_what_runs_and_says_so(huey: CloudqHuey, states: Any) -> None:
+    jobs = Jobs(huey)
+    interrupted: list[str] = []
+    huey.signal(SIGNAL_INTERRUPTED)(lambda _, task: interrupted.append(task.name))
+    jobs.slow()
+    consumer = huey.create_consumer(workers=1, periodic=False)
+    consumer.worker_threads[0][1].start()
+    assert jobs.started.wait(5)
+    consumer.stop(graceful=False)
+    assert interrupted == ["slow"]
+    assert states("jobs") == {"waiting": 1}
+    jobs.go_on.set()
+    consumer.worker_threads[0][1].join(5)
+    assert states("jobs") == {"waiting": 1}  # its late end changed nothing
+
+
+def test_max_tasks_recycles_a_worker_and_loses_nothing(huey: CloudqHuey, states: Any, until: Until) -> None:
+    jobs = Jobs(huey)
+    for n in range(10):
+        jobs.quick(n)
+    consumer = huey.create_consumer(workers=1, periodic=False, max_tasks=3)
+    consumer.worker_threads[0][1].start()
+    for _ in range(5):
+        consumer.worker_threads[0][1].join(5)
+        consumer.check_worker_health()
+    until(lambda: states("jobs") == {"completed": 10})
+    consumer.stop_flag.set()
+    consumer.worker_threads[0][1].join(5)
+    consumer.exchange.close()
+
+
+def test_a_crowd_counts_the_others_that_live() -> None:
+    crowd = Crowd(3, ("a", "b"))
+    crowd.show("a")
+    assert (crowd.elsewhere("a"), crowd.elsewhere("b")) == (0, 0)
+    crowd._places[2], crowd._places[3] = 1, 1  # a live process that is not this one
+    crowd._places[4], crowd._places[5] = 2**22 + 1, 1  # none has this pid
+    assert (crowd.elsewhere("a"), crowd.elsewhere("b")) == (1, 0)
+    crowd.show(None)
+    assert crowd.elsewhere("unknown") == 0
+
+
+def test_a_request_asked_again_gives_the_same_jobs(huey: CloudqHuey) -> None:
+    jobs = Jobs(huey)
+    for n in range(3):
+        jobs.quick(n)
+    ask = {"worker": "w", "request": "r1", "lease": 10_000, "limit": 2}
+    first = huey.engine.claim([QueueClaim("jobs", 2)], **ask)  # type: ignore[arg-type]
+    again = huey.engine.claim([QueueClaim("jobs", 2)], **ask)  # type: ignore[arg-type]
+    assert [job.id for job in first.jobs] == [job.id for job in again.jobs]
