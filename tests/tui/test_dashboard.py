@@ -512,9 +512,7 @@ async def test_the_palette_knows_every_queue(fake: FakeOperations, dashboard: Ma
     async with app.run_test() as pilot:
         await settle(pilot)
         await pilot.press("colon", *"pause sms")
-        await app.workers.wait_for_complete(
-            [w for w in app.workers if w.group != "poll" and w.node is app.screen]
-        )
+        await app.workers.wait_for_complete([w for w in app.workers if w.group != "poll" and w.node is app.screen])
         await pilot.pause()
         await pilot.press("down", "enter")
         await settle(pilot)
