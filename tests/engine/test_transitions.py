@@ -285,6 +285,29 @@ def test_retention_keeps_the_newest_completed(bench: Bench) -> None:
     assert bench.counts() == {"completed": 1}
 
 
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.FAILED])
+def test_a_job_may_ask_for_a_shorter_memory(bench: Bench, outcome: Outcome) -> None:
+    for _ in range(4):
+        bench.add()
+    for job in bench.claim(4):
+        bench.finish(job, outcome, error="no")
+        bench.pass_time(1000)
+    bench.add(keep_completed=":3", keep_failed=":3")
+    bench.finish(bench.claim()[0], outcome, error="no")
+    assert sum(bench.counts().values()) == 3
+    bench.add(keep_completed="1:", keep_failed="1:")
+    bench.pass_time(500)
+    bench.finish(bench.claim()[0], outcome, error="no")
+    assert sum(bench.counts().values()) == 2
+
+
+def test_a_failed_job_may_ask_to_leave_nothing_behind(bench: Bench) -> None:
+    bench.add(keep_failed="0")
+    bench.finish(bench.claim()[0], Outcome.FAILED, error="no", detail=ERROR)
+    assert bench.counts() == {}
+    assert bench.connection.client.keys("*:[jpxelko]:*") == []
+
+
 def test_a_job_may_ask_to_leave_nothing_behind(bench: Bench) -> None:
     bench.add(keep_completed="0")
     bench.finish(bench.claim()[0])
@@ -346,14 +369,19 @@ def test_progress_log_and_checkpoint_are_fenced(bench: Bench) -> None:
     assert bench.engine.progress(held, 50, "send") is Renewal.CANCELLED
 
 
-def test_a_checkpoint_survives_the_worker_and_ends_with_the_job(bench: Bench) -> None:
-    bench.add()
+def test_a_checkpoint_survives_the_worker_and_a_retry_and_ends_with_the_record(bench: Bench) -> None:
+    job_id = bench.add()
     bench.engine.checkpoint(lease_of(bench.claim(lease=1000)[0]), b"5")
     bench.pass_time(1001)
     bench.engine.recover([QUEUE])
     held = bench.claim()[0]
     assert held.checkpoint == b"5"
     bench.finish(held)
+    bench.engine.retry(QUEUE, job_id)
+    held = bench.claim()[0]
+    assert held.checkpoint == b"5"
+    bench.finish(held, Outcome.FAILED, error="no")
+    bench.engine.remove(QUEUE, job_id)
     assert bench.connection.client.keys("*:k:*") == []
 
 

@@ -69,12 +69,27 @@ end
 
 local EXCLUDED = { revoked = true, expired = true, cancelled = true }
 
-local function finish(a)
+local FIELDS = { 'tk', 'po', 'w', 'n', 's', 'kc', 'a', 'cx', 'kf' }
+
+-- The record of a finish's job; nil when the caller does not hold its lease.
+local function held_record(a)
+  local record = redis.call('HMGET', KEYS[tonumber(ARGV[a])] .. K.record .. ARGV[a + 1], unpack(FIELDS))
+  return record[1] == ARGV[a + 2] and record or nil
+end
+
+-- A job may ask for a shorter memory of its queue than the queue's own: 'AGE_S:COUNT', either part empty.
+local asked = {}
+local function ask_to_keep(index, state, form)
+  if not form or form == '0' then return end
+  local age, keep = string.match(form, '^(%d*):(%d*)$')
+  asked[index] = asked[index] or {}
+  asked[index][state] = { age and tonumber(age), keep and tonumber(keep) }
+end
+
+local function finish(a, record)
   local index, id, outcome, kind, message, detail = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6]
   local base, delay = KEYS[index], tonumber(ARGV[a + 9])
   local rec = base .. K.record .. id
-  local record = redis.call('HMGET', rec, 'tk', 'po', 'w', 'n', 's', 'kc', 'c', 'a', 'cx')
-  if record[1] ~= ARGV[a + 2] then return 0 end
   if outcome == 'c' then
     measure(index, record[4], 'c', record)
     local m = moves(index)
@@ -84,24 +99,25 @@ local function finish(a)
     else
       -- Most completed jobs cost one write to their record: what stays in it is not read in this state.
       redis.call('HSET', rec, 'fo', now, 'tk', '')
-      if record[7] then redis.call('DEL', base .. K.checkpoint .. id) end
-      if record[8] then redis.call('DEL', base .. K.error .. id) end
+      if record[7] then redis.call('DEL', base .. K.error .. id) end
       if ARGV[a + 7] == '1' then redis.call('SET', base .. K.result .. id, ARGV[a + 8]) end
       m.kept[#m.kept + 1] = now; m.kept[#m.kept + 1] = id
       ended[index] = (ended[index] or 0) + 1
+      ask_to_keep(index, 'completed', record[6])
     end
-    return 1
+    return
   end
   redis.call('ZREM', base .. K.active, id)
-  if record[9] then
+  if record[8] then
     -- A cancelled job is not put back. The worker learned that it was cancelled, not by whom.
     if outcome ~= 'f' then outcome, detail = 'f', '' end
-    kind, message = 'cancelled', 'cancelled by ' .. record[9]
+    kind, message = 'cancelled', 'cancelled by ' .. record[8]
   end
   if outcome == 'f' then
     measure(index, record[4], EXCLUDED[kind] and 'x' or 'f', record)
     if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
     fail(base, id, now, kind, message, detail)
+    ask_to_keep(index, 'failed', record[9])
     ended[index] = (ended[index] or 0) + 1
   else
     redis.call('HDEL', rec, 'tk', 'wk', 'pg', 'sp')
@@ -124,7 +140,6 @@ local function finish(a)
     end
   end
   wake(base)
-  return 1
 end
 
 -- The end of a finish's arguments, skipped when its lease was lost.
@@ -168,8 +183,12 @@ end
 
 at = at + 1
 for f = 1, finishes do
-  held[f] = finish(at)
-  at = consequences(at + 11, held[f] == 1)
+  local record = held_record(at)
+  -- What follows a job is added before the job itself may go back to waiting.
+  local next_at = consequences(at + 11, record ~= nil)
+  if record then finish(at, record) end
+  held[f] = record and 1 or 0
+  at = next_at
 end
 
 for index, m in pairs(moved) do
@@ -197,18 +216,25 @@ local function forget(base, key, ids)
   redis.call('ZREM', base .. key, unpack(ids))
   for _, id in ipairs(ids) do drop(base, id) end
 end
-for index, n_ended in pairs(ended) do
-  local base, a, budget = KEYS[index], 2 + 3 * (index - 1), 2 * n_ended + 8
-  local age, keep, failed_age = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
-  local excess = keep > 0 and redis.call('ZCARD', base .. K.completed) - keep or 0
+local function retain(base, state, age, keep, budget)
+  local excess = keep and redis.call('ZCARD', base .. K[state]) - keep or 0
   if excess > 0 then
-    forget(base, K.completed, redis.call('ZRANGE', base .. K.completed, 0, math.min(excess, budget) - 1))
+    forget(base, K[state], redis.call('ZRANGE', base .. K[state], 0, math.min(excess, budget) - 1))
   end
-  if age > 0 then
-    forget(base, K.completed, redis.call('ZRANGEBYSCORE', base .. K.completed, '-inf', now - age, 'LIMIT', 0, budget))
+  if age then
+    forget(base, K[state], redis.call('ZRANGEBYSCORE', base .. K[state], '-inf', now - age, 'LIMIT', 0, budget))
   end
-  if failed_age > 0 then
-    forget(base, K.failed, redis.call('ZRANGEBYSCORE', base .. K.failed, '-inf', now - failed_age, 'LIMIT', 0, budget))
+end
+local function limit_of(arg) -- 0 is none
+  local value = tonumber(arg)
+  return value > 0 and value or nil
+end
+for index, n_ended in pairs(ended) do
+  local base, a, budget, wish = KEYS[index], 2 + 3 * (index - 1), 2 * n_ended + 8, asked[index] or {}
+  retain(base, 'completed', limit_of(ARGV[a]), limit_of(ARGV[a + 1]), budget)
+  retain(base, 'failed', limit_of(ARGV[a + 2]), nil, budget)
+  for state, form in pairs(wish) do
+    retain(base, state, form[1] and form[1] * 1000, form[2], budget)
   end
 end
 

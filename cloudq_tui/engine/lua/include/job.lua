@@ -65,8 +65,7 @@ end
 -- End a job for good as failed. kind as FailureKind; detail is an encoded Attempt or ''.
 local function fail(base, id, now, kind, message, detail)
   local rec = base .. K.record .. id
-  redis.call('HDEL', rec, 'tk', 'wk', 'cx', 's', 'w', 'y', 'c')
-  redis.call('DEL', base .. K.checkpoint .. id)
+  redis.call('HDEL', rec, 'tk', 'wk', 'cx', 's', 'w', 'y')
   if redis.call('HGET', rec, 'kf') == '0' then
     drop(base, id)
   else
