@@ -12,11 +12,12 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Lease, Outcome, QueueClaim
 from cloudq_tui.errors import CloudqError, QueueUnavailable
+from cloudq_tui.worker.appetite import Appetite
 from cloudq_tui.worker.leases import HeldLease
 
 if TYPE_CHECKING:
@@ -27,10 +28,8 @@ logger = logging.getLogger("cloudq.worker")
 
 HOLD = 0.004  # seconds a finish waits for company at most
 STALE = 0.015  # seconds a job claimed ahead may wait for a thread
-AHEAD = 0.005  # seconds of work claimed ahead per thread
-MOST = 64  # jobs in one claim
 IDLE = 1.0  # seconds of one blocking wait at most
-_FORGET = 0.8  # weight of the past in a queue's mean duration
+_SUSPECT = 3  # calls in a row that fail before each finish is tried alone
 
 
 class Taken:
@@ -47,11 +46,12 @@ class Taken:
 class _Handed:
     """A finish on its way, and what is to be done once it was accepted."""
 
-    __slots__ = ("after", "finish", "tries")
+    __slots__ = ("after", "finish", "refused", "tries")
 
-    def __init__(self, finish: Finish, after: Callable[[], None] | None) -> None:
+    def __init__(self, finish: Finish, after: Callable[[], None] | None = None, *, refused: bool = False) -> None:
         self.finish = finish
         self.after = after
+        self.refused = refused  # stands for a finish that could not be stored
         self.tries = 0
 
 
@@ -63,22 +63,17 @@ class Exchange:
 
     def __init__(self, huey: CloudqHuey, workers: int, *, crowd: Crowd | None = None, pool: int = 0) -> None:
         self._huey = huey
-        self._workers = workers
-        self._pool = pool or workers
-        self._crowd = crowd
+        self._appetite = Appetite(huey, workers, crowd=crowd, pool=pool)
         self._turn = threading.Condition()
         self._ready: deque[Taken] = deque()
         self._done: list[_Handed] = []
         self._running: dict[tuple[str, str], Taken] = {}
-        self._busy: Counter[str] = Counter()
-        self._mean: dict[str, float] = {}
         self._present = 0
         self._idle = 0
         self._calling = False
         self._listening = False
         self._fresh = True  # a claim may find something: none was made since the last wake
         self._next_due: int | None = None
-        self._first = 0
         self._repeat: tuple[str, list[QueueClaim], int] | None = None
         self._failures = 0
         self._closed = False
@@ -113,7 +108,7 @@ class Exchange:
         self.flush(patience=2.0)
         with self._turn:
             for taken in self._running.values():
-                self._done.append(_Handed(_release(taken.claim), None))
+                self._done.append(_Handed(_release(taken.claim)))
             self._running.clear()
         self.flush(patience=2.0)
 
@@ -150,16 +145,10 @@ class Exchange:
 
     def done(self, finish: Finish, seconds: float, after: Callable[[], None] | None = None) -> None:
         """Hand in how a job ended after `seconds`; it leaves with the next call."""
-        queue = finish.queue
         with self._turn:
             if self._running.pop((finish.id, finish.token), None) is None:
                 return  # it was given back when the worker was told to stop
-            self._busy[queue] -= 1
-            if self._crowd is not None:
-                self._crowd.show(None)
-            past = self._mean.get(queue, seconds)
-            # One slow job stops the claiming ahead at once; it returns as the mean comes down again.
-            self._mean[queue] = seconds if seconds > 4 * past else _FORGET * past + (1 - _FORGET) * seconds
+            self._appetite.ended(finish.queue, seconds)
             self._done.append(_Handed(finish, after))
         self._overdue.set()
 
@@ -191,54 +180,20 @@ class Exchange:
     def _pop(self) -> Taken | None:
         for _ in range(len(self._ready)):
             taken = self._ready.popleft()
-            queue = taken.claim.queue
-            if self._busy[queue] < self._share(queue):
-                self._busy[queue] += 1
+            if self._appetite.has_room(taken.claim.queue):
+                self._appetite.started(taken.claim.queue)
                 self._running[taken.claim.id, taken.claim.token] = taken
-                if self._crowd is not None:
-                    self._crowd.show(queue)
                 return taken
             self._ready.append(taken)
         return None
 
-    def _share(self, queue: str) -> int:
-        """How many threads a queue may hold: where several are served, never the last one."""
-        several = len(self._huey.served()) > 1 and self._pool > 1
-        share = self._workers
-        if several:
-            others = self._crowd.elsewhere(queue) if self._crowd is not None else 0
-            share = max(0, min(share, self._pool - 1 - others))
-        most = self._huey.options_of(queue).per_worker
-        return min(share, most) if most else share
-
     def _ask(self) -> tuple[str, list[QueueClaim], int]:
-        """What to claim: a job for every idle thread, and ahead as many as the queue's jobs are quick."""
+        """A call whose answer was lost is asked again as it was: Redis then gives the same jobs."""
         if self._repeat is not None:
             return self._repeat
-        idle = max(0, self._idle - len(self._ready))
-        held = Counter(taken.claim.queue for taken in self._ready)
-        claims, most_ahead = [], 0
-        for queue in self._rotated():
-            limits = self._huey.limits(queue)
-            room = min(idle, self._share(queue) - self._busy[queue] - held[queue])
-            ahead = 0 if any(limits) else self._ahead(queue) - held[queue]
-            want = max(0, room) + max(0, ahead)
-            if want > 0:
-                claims.append(QueueClaim(queue, want, *limits))
-                most_ahead = max(most_ahead, ahead)
-        limit = min(MOST, idle + max(0, most_ahead))
+        ready = Counter(taken.claim.queue for taken in self._ready)
+        claims, limit = self._appetite.claims(max(0, self._idle - len(self._ready)), ready)
         return self._huey.leases.request(), claims, limit
-
-    def _ahead(self, queue: str) -> int:
-        mean = self._mean.get(queue)
-        return 0 if mean is None else min(MOST, int(AHEAD * self._workers / max(mean, 1e-5)))
-
-    def _rotated(self) -> Sequence[str]:
-        served = self._huey.served()
-        if not served:
-            return ()
-        self._first = (self._first + 1) % len(served)
-        return served[self._first :] + served[: self._first]
 
     # --- calling ---
 
@@ -254,7 +209,11 @@ class Exchange:
         try:
             result = self._speak(handed, request, claims, limit)
         except QueueUnavailable as error:
-            self._took_none(handed, error)
+            # A script that fails on one finish looks like an outage, too: after some tries each goes alone.
+            if handed and self._failures >= _SUSPECT:
+                self._one_by_one(handed)
+            else:
+                self._took_none(handed, error)
         except Exception:
             logger.exception("%d finishes could not be handed in together; each goes alone", len(handed))
             self._one_by_one(handed)
@@ -331,18 +290,34 @@ class Exchange:
             logger.warning("%s; trying again, nothing is lost", error)
 
     def _one_by_one(self, handed: list[_Handed]) -> None:
-        """A finish that no call can carry must not hold up the others: it ends as failed."""
+        """A finish that no call can carry must not hold up the others: it ends as failed, then it is given up."""
+        left: list[tuple[_Handed, Exception]] = []
         for one in handed:
             try:
                 self._speak([one], "", [], 0)
-            except QueueUnavailable as error:
-                self._took_none([one], error)
-            except Exception as error:  # noqa: BLE001 - the engine refused what the job wanted to leave behind
-                failed = Finish(one.finish.queue, one.finish.id, one.finish.token, Outcome.FAILED, error=str(error))
-                with self._turn:
-                    self._done.append(_Handed(failed, None))
+            except Exception as error:  # noqa: BLE001 - whatever the engine refuses about it
+                left.append((one, error))
+        if left and not self._answers():
+            self._took_none([one for one, _ in left], QueueUnavailable(str(left[0][1])))
+            return
+        for one, reason in left:
+            finish = one.finish
+            logger.error("the end of job %s in %s cannot be stored: %s", finish.id, finish.queue, reason)
+            if one.refused:  # its lease runs out, and it is recovered
+                self._huey.leases.drop(Lease(finish.queue, finish.id, finish.token))
+                continue
+            failed = Finish(finish.queue, finish.id, finish.token, Outcome.FAILED, error=str(reason))
+            with self._turn:
+                self._done.append(_Handed(failed, None, refused=True))
         with self._turn:
-            self._repeat = None
+            self._failures = 0
+
+    def _answers(self) -> bool:
+        try:
+            self._huey.engine.now()
+        except QueueUnavailable:
+            return False
+        return True
 
     def _pause(self) -> None:
         """While Redis is away, between two tries of a thread."""
@@ -352,7 +327,7 @@ class Exchange:
     def _listen(self) -> bool:
         """Block until a queue with room may have work; at most a second, or until the next job is due."""
         with self._turn:
-            queues = [queue for queue in self._rotated() if self._busy[queue] < self._share(queue)]
+            queues = [queue for queue in self._appetite.rotated() if self._appetite.has_room(queue)]
             due = self._next_due
         timeout = IDLE if due is None else min(IDLE, max(0.001, due / 1000))
         try:
@@ -395,9 +370,8 @@ class Exchange:
         with self._turn:
             while self._ready and self._ready[0].since <= limit:
                 taken = self._ready.popleft()
-                queue = taken.claim.queue
-                self._mean[queue] = max(self._mean.get(queue, 0.0), AHEAD * self._workers)
-                self._done.append(_Handed(_release(taken.claim), None))
+                self._appetite.overestimated(taken.claim.queue)
+                self._done.append(_Handed(_release(taken.claim)))
 
 
 def _release(claim: ClaimedJob) -> Finish:

@@ -189,6 +189,8 @@ class ExecutingHuey(Huey):  # type: ignore[misc]
         run = self._run_of(task)
         if run is None or not run.trust_claim:
             return bool(super().is_revoked(task, timestamp, peek))
+        if run.claim.revoked is None and run.claim.name_revoked is None:
+            return False
         for key, data in zip(self._revoke_keys(task), (run.claim.revoked, run.claim.name_revoked), strict=True):
             if data is not None:
                 revoked, restore = self._check_revoked(data, timestamp, peek)

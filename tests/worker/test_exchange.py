@@ -138,14 +138,20 @@ def test_an_outage_while_a_job_is_opened_fails_no_job(
         assert result(blocking=True, timeout=10) == 3
 
 
+@pytest.mark.parametrize("refusal", [ValueError("not this one"), QueueUnavailable("not this one")])
 def test_one_finish_that_no_call_can_carry_does_not_hold_up_the_others(
-    huey: CloudqHuey, reader: QueueReader, work: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+    huey: CloudqHuey,
+    reader: QueueReader,
+    work: Any,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Exception,
 ) -> None:
     finish = huey.engine.finish
 
     def refuse(finishes: list[Finish], **kwargs: Any) -> Any:
         if any(one.result == b"13" for one in finishes):
-            raise ValueError("not this one")
+            raise refusal
         return finish(finishes, **kwargs)
 
     monkeypatch.setattr(huey.engine, "finish", refuse)

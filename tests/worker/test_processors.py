@@ -191,7 +191,7 @@ def test_a_running_job_learns_that_it_was_cancelled(
         assert engine.cancel("mail", "m1", "ops1") is JobState.ACTIVE
         until(lambda: reader.job("mail", "m1").state is JobState.FAILED, 5)
     job = reader.job("mail", "m1")
-    assert "cancelled" in job.error
+    assert job.error == "cancelled by ops1"
     assert job.attempts[-1].outcome == "cancelled"
     assert reader.snapshot(["mail"]).queues[0].finishes == 0
 
