@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cloudq_tui.cli.door import JobId, Queue, Yes, ask, confirm, duration_of, opened
+from cloudq_tui.cli.door import JobId, Queue, Undo, Yes, ask, confirm, duration_of, opened
 from cloudq_tui.models.job import JobState
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def retry(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All failed jobs of the queue.")] = False,
     yes: Yes = False,
+    undoable: Undo = True,
 ) -> None:
     """Let one finished job, or all failed ones, run again."""
     if (job_id is None) == (not everything):
@@ -31,7 +32,7 @@ def retry(
     with opened(context) as operations:
         if job_id is None:
             ask(operations, yes, queue, "retry", operations.preview_retry(queue))
-            _report("retried", operations.retry_all(queue))
+            _report("retried", operations.retry_all(queue, undoable=undoable))
         else:
             found = operations.find_job(job_id, queue=queue)
             operations.retry_job(queue, found.id)
@@ -39,12 +40,12 @@ def retry(
 
 
 @commands.command()
-def remove(context: typer.Context, queue: Queue, job_id: JobId, yes: Yes = False) -> None:
+def remove(context: typer.Context, queue: Queue, job_id: JobId, yes: Yes = False, undoable: Undo = True) -> None:
     """Remove one job that is not active."""
     with opened(context) as operations:
         found = operations.find_job(job_id, queue=queue)
         confirm(operations, yes, f"Remove the {found.state} job {found.id} ({found.name}) from {queue}?")
-        operations.remove_job(queue, found.id)
+        operations.remove_job(queue, found.id, undoable=undoable)
         typer.echo(f"{found.id} was removed")
 
 
@@ -94,11 +95,11 @@ def resume(context: typer.Context, queue: Queue) -> None:
 
 
 @commands.command()
-def empty(context: typer.Context, queue: Queue, yes: Yes = False) -> None:
+def empty(context: typer.Context, queue: Queue, yes: Yes = False, undoable: Undo = True) -> None:
     """Remove all waiting and delayed jobs of a queue."""
     with opened(context) as operations:
         ask(operations, yes, queue, "remove", operations.preview_empty(queue))
-        _report("removed", operations.empty_queue(queue))
+        _report("removed", operations.empty_queue(queue, undoable=undoable))
 
 
 @commands.command()
@@ -108,12 +109,21 @@ def clean(
     grace: Annotated[str, typer.Option(help="Younger jobs stay, such as 24h.")] = "24h",
     state: Annotated[JobState, typer.Option(help="Which jobs.")] = JobState.COMPLETED,
     yes: Yes = False,
+    undoable: Undo = True,
 ) -> None:
     """Remove the jobs of one state that are older than a grace."""
     span = round(duration_of(grace).total_seconds() * 1000)
     with opened(context) as operations:
         ask(operations, yes, queue, "remove", operations.preview_clean(queue, span, state))
-        _report("removed", operations.clean_queue(queue, span, state))
+        _report("removed", operations.clean_queue(queue, span, state, undoable=undoable))
+
+
+@commands.command()
+def undo(context: typer.Context) -> None:
+    """Take back your last remove, empty, clean or retry of all; for ten minutes after it."""
+    with opened(context) as operations:
+        entry, result = operations.undo()
+        _report(f"of the {entry.action} on {entry.queue} put back", result)
 
 
 def _report(done: str, result: BulkResult) -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Queue = Annotated[str, typer.Argument(help="Name of the queue.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job, or its first characters.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Undo = Annotated[
+    bool, typer.Option("--undo/--no-undo", help="Can be undone for 10 minutes; until then its memory stays taken.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

@@ -111,11 +111,16 @@ class QueueReader:
         def ask() -> list[Any]:
             pipe = self.connection.client.pipeline(transaction=False)
             for queue in queues:
-                pipe.exists(self._base(queue) + keys.SUFFIXES["record"] + id_or_prefix)
+                # `tr` marks a record that lies in the trash.
+                pipe.hmget(self._base(queue) + keys.SUFFIXES["record"] + id_or_prefix, "v", "tr")
             rows: list[Any] = pipe.execute()
             return rows
 
-        exact = [queue for queue, there in zip(queues, self._with_scripts(ask), strict=True) if there]
+        exact = [
+            queue
+            for queue, (there, trashed) in zip(queues, self._with_scripts(ask), strict=True)
+            if there and not trashed
+        ]
         if len(exact) == 1:
             return exact[0], id_or_prefix
         found = [(queue, id_or_prefix) for queue in exact] or list(self._by_prefix(queues, id_or_prefix))
@@ -181,6 +186,7 @@ class QueueReader:
                 queue=text(fields.get(b"queue")),
                 count=number(fields.get(b"count")),
                 detail=text(fields.get(b"detail")),
+                act=text(fields.get(b"act")),
             )
             for entry, fields in rows
         ]

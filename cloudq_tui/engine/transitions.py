@@ -10,9 +10,7 @@ request id, finish and renew by token, reads) are tried once more; the others ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -28,29 +26,28 @@ from cloudq_tui.engine.arguments import (
 )
 from cloudq_tui.engine.connection import Connection
 from cloudq_tui.engine.records import (
-    CatalogEntry,
     ClaimResult,
     Finish,
     Lease,
     NewJob,
-    Presence,
     QueueClaim,
     Renewal,
     Retention,
 )
 from cloudq_tui.engine.scripts import Scripts, evaluate
+from cloudq_tui.engine.shared import SharedVerbs
 from cloudq_tui.errors import Conflict, JobNotFound
-from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import JobState
 from cloudq_tui.models.queue import BulkResult
 
 _PIPELINE = 1000  # jobs sent before their answers are read
 _CHUNK = 100  # jobs of one queue in one script call: about 1 ms of Redis
 _FIRST = 2  # add's answer for the first job a queue ever had
+BUDGET = 250  # jobs in one step of a bulk verb: a few ms of Redis at most
 DEDUPE_TTL = 24 * 3600 * 1000
 
 
-class QueueEngine:
+class QueueEngine(SharedVerbs):
     """The verbs on one Redis under one key prefix.
 
     `dedupe_ttl` in ms; `limiter` is (starts, ms) over all queues together, (0, 0) for none; `clock` names the
@@ -66,8 +63,7 @@ class QueueEngine:
         limiter: tuple[int, int] = (0, 0),
         clock: str = "clock",
     ) -> None:
-        self.connection = connection
-        self.prefix = prefix
+        super().__init__(connection, prefix)
         self._dedupe_ttl = dedupe_ttl
         self._limiter = limiter
         self._scripts = Scripts(clock)
@@ -217,9 +213,13 @@ class QueueEngine:
         """delayed -> delayed, due in `delay` ms. Raises JobNotFound, or Conflict in any other state."""
         self._act("promote", queue, job_id, [job_id, max(1, delay)], "only a delayed job can be rescheduled")
 
-    def remove(self, queue: str, job_id: str) -> None:
-        """Any state but active -> gone. Raises JobNotFound, or Conflict while it is active."""
-        self._act("remove", queue, job_id, [job_id], "cancel it first")
+    def remove(self, queue: str, job_id: str, *, act: str = "") -> None:
+        """Any state but active -> gone. Raises JobNotFound, or Conflict while it is active.
+
+        Here and in the bulk verbs an `act` (an id of the caller's making) lets `undo` put the jobs back for ten
+        minutes; without one they are forgotten at once.
+        """
+        self._act("remove", queue, job_id, [job_id, act], "cancel it first")
 
     def cancel(self, queue: str, job_id: str, by: str) -> JobState:
         """The state the job had: waiting and delayed jobs fail at once, an active one is told.
@@ -242,22 +242,18 @@ class QueueEngine:
         """Give jobs again; False when it was not paused."""
         return bool(self._repeatable("resume", [self._base(queue)], []))
 
-    def now(self) -> int:
-        """The server's clock, epoch ms: the cutoff of a bulk verb."""
-        with self.connection.guard():
-            seconds, micros = self.connection.client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    def empty(self, queue: str, *, cutoff: int, offset: int = 0, budget: int = 250) -> BulkResult:
+    def empty(self, queue: str, *, cutoff: int, offset: int = 0, budget: int = BUDGET, act: str = "") -> BulkResult:
         """One bounded step of removing waiting and delayed jobs created by `cutoff`; `offset`: skipped so far."""
-        return self._bulk("empty", queue, [cutoff, offset, budget])
+        return self._bulk("empty", queue, [cutoff, offset, budget, act])
 
-    def clean(self, queue: str, state: JobState, *, before: int, offset: int = 0, budget: int = 250) -> BulkResult:
+    def clean(
+        self, queue: str, state: JobState, *, before: int, offset: int = 0, budget: int = BUDGET, act: str = ""
+    ) -> BulkResult:
         """One bounded step of removing jobs of `state` older than `before` (epoch ms). Active ones: Conflict."""
         stored = JobState.WAITING if state is JobState.PAUSED else state
         if stored is JobState.ACTIVE:
             raise Conflict("active jobs cannot be cleaned; cancel them instead")
-        return self._bulk("clean", queue, [stored.value, before, offset, budget])
+        return self._bulk("clean", queue, [stored.value, before, offset, budget, act])
 
     def retry_all(
         self,
@@ -268,11 +264,19 @@ class QueueEngine:
         name: str = "",
         error: str = "",
         offset: int = 0,
-        budget: int = 250,
+        budget: int = BUDGET,
+        act: str = "",
     ) -> BulkResult:
         """One bounded step of retrying what finished by `cutoff`: of job `name` exactly and with `error` in its
         error line, where given."""
-        return self._bulk("retry_all", queue, [state.value, cutoff, name, error, offset, budget])
+        return self._bulk("retry_all", queue, [state.value, cutoff, name, error, offset, budget, act])
+
+    def undo(self, queue: str, act: str, *, budget: int = BUDGET) -> BulkResult:
+        """One bounded step of putting an act's jobs back with state, order and score.
+
+        Skipped are ids that were added again meanwhile, and retried jobs that were claimed since.
+        """
+        return self._bulk("undo", queue, [act, budget])
 
     def obliterate(self, queue: str) -> None:
         """Remove a queue whole, its active jobs too: for Huey's flush and for tests. Not atomic."""
@@ -280,57 +284,11 @@ class QueueEngine:
             for key in self.connection.client.scan_iter(match=_literal(self._base(queue)) + ":*", count=1000):
                 self.connection.client.delete(key)
 
-    # --- presence, catalog, audit ---
-
-    def beat(self, presence: Presence, *, ttl: int) -> None:
-        """Say that a worker lives, for `ttl` ms."""
-        base, ends = keys.shared_base(self.prefix), self.now() + ttl
-        with self.connection.guard():
-            pipe = self.connection.client.pipeline(transaction=False)
-            pipe.zadd(base + keys.WORKERS, {presence.worker: ends})
-            pipe.set(base + keys.WORKER + presence.worker, json.dumps(asdict(presence)), px=ttl)
-            pipe.zremrangebyscore(base + keys.WORKERS, "-inf", ends - ttl - 3600_000)
-            pipe.execute()
-
-    def leave(self, worker: str) -> None:
-        """A worker ended on its own."""
-        base = keys.shared_base(self.prefix)
-        with self.connection.guard():
-            pipe = self.connection.client.pipeline(transaction=False)
-            pipe.zrem(base + keys.WORKERS, worker)
-            pipe.delete(base + keys.WORKER + worker)
-            pipe.execute()
-
-    def publish(self, entries: Sequence[CatalogEntry]) -> None:
-        """Say which jobs a worker can run, and with which limiter its queues are claimed."""
-        base = keys.shared_base(self.prefix)
-        with self.connection.guard():
-            pipe = self.connection.client.pipeline(transaction=False)
-            for entry in entries:
-                pipe.hset(base + keys.CATALOG, f"{entry.queue}\n{entry.name}", json.dumps(asdict(entry)))
-                pipe.sadd(base + keys.QUEUES, entry.queue)
-                pipe.hset(
-                    self._base(entry.queue) + keys.SUFFIXES["meta"],
-                    mapping={"lm": entry.limiter[0], "ld": entry.limiter[1]},
-                )
-            pipe.execute()
-
-    def audit(self, actor: Actor, action: str, queue: str, count: int, detail: str = "") -> None:
-        """Write down who did what to which queue, and to how many jobs; the last 10,000 entries stay."""
-        fields = {**asdict(actor), "action": action, "queue": queue, "count": count, "detail": detail}
-        with self.connection.guard():
-            self.connection.client.xadd(
-                keys.shared_base(self.prefix) + keys.AUDIT, fields, maxlen=10_000, approximate=True
-            )
-
     def close(self) -> None:
         """Drop the connections; a later call opens new ones."""
         self.connection.close()
 
     # --- inner ---
-
-    def _base(self, queue: str) -> str:
-        return keys.queue_base(self.prefix, queue)
 
     def _space(self, space: str) -> str:
         return keys.space_base(self.prefix, space) if space else ""

@@ -28,7 +28,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One act of a person or token: who, when (epoch ms), what, on which queue, how many jobs."""
+    """One act of a person or token: who, when (epoch ms), what, on which queue, how many jobs. `act` undoes it."""
 
     id: str
     at: int
@@ -37,3 +37,4 @@ class AuditEntry:
     queue: str
     count: int
     detail: str = ""
+    act: str = ""

@@ -8,7 +8,7 @@ which queues there are, who may write, what a reader may see. Thread-safe; knows
 from __future__ import annotations
 
 import logging
-import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -17,16 +17,21 @@ from typing import Any
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.records import NewJob
 from cloudq_tui.engine.transitions import QueueEngine
-from cloudq_tui.errors import Invalid, InvalidOptions, JobNotFound, QueueNotFound, QueueUnavailable, ReadOnly
-from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
+from cloudq_tui.errors import (
+    Conflict,
+    InvalidOptions,
+    JobNotFound,
+    QueueUnavailable,
+    ReadOnly,
+)
+from cloudq_tui.models.event import Actor, AuditEntry
 from cloudq_tui.models.job import Job, JobOptions, JobState
-from cloudq_tui.models.queue import BulkResult, Preview, QueueStatus, Snapshot
-from cloudq_tui.models.worker import WorkerInfo
+from cloudq_tui.models.queue import BulkResult
 from cloudq_tui.services.admission import as_job, draft
-from cloudq_tui.services.alerts import queue_alerts
 from cloudq_tui.services.catalog import Catalog, JobDefinition
-from cloudq_tui.services.checks import check_grace, checked_state, cleanable_state, finished_state, milliseconds
-from cloudq_tui.services.masking import mask_job, mask_text
+from cloudq_tui.services.checks import check_grace, cleanable_state, finished_state, milliseconds
+from cloudq_tui.services.masking import mask_text
+from cloudq_tui.services.views import QueueViews
 from cloudq_tui.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,12 +39,10 @@ log = logging.getLogger(__name__)
 OnProgress = Callable[[BulkResult], bool | None]
 """Told the sums after each bounded step of a bulk verb; returns False to stop where it is."""
 
-_KNOWN_FOR = 5.0  # seconds for which the list of queues without settings is believed
-_BACKLOG = (JobState.WAITING, JobState.DELAYED)
 DAY_MS = 24 * 3600 * 1000
 
 
-class QueueOperations:
+class QueueOperations(QueueViews):
     """Everything one actor can see and do. `mask` False shows payloads, results and errors as they are stored.
 
     Every method raises QueueUnavailable when Redis cannot be used and QueueNotFound for a queue that is neither
@@ -57,89 +60,8 @@ class QueueOperations:
         definitions: Iterable[JobDefinition] = (),
         mask: bool = True,
     ) -> None:
-        self._engine = engine
-        self._reader = reader
-        self.settings = settings
-        self.actor = actor
+        super().__init__(engine, reader, settings, actor=actor, catalog=Catalog(definitions), mask=mask)
         self.read_only = read_only
-        self._catalog = Catalog(definitions)
-        self._mask = mask
-        self._known: tuple[float, tuple[str, ...]] = (float("-inf"), ())
-
-    # --- looking -------------------------------------------------------------------------------------------
-
-    def queue_names(self) -> list[str]:
-        """The configured queues in their order, then any other that was ever used; internal ones left out."""
-        return [name for name in self._all_queues() if not self._is_internal(name)]
-
-    def snapshot(self) -> Snapshot:
-        """Everything the overview shows, with the alerts that hold now; one round trip."""
-        seen = self._reader.snapshot(self.queue_names())
-        views = tuple(
-            replace(view, alerts=queue_alerts(view, self.settings, now=seen.timestamp)) for view in seen.queues
-        )
-        return replace(seen, queues=views)
-
-    def all_queues_status(self) -> list[QueueStatus]:
-        """The counts of every queue."""
-        return self._reader.status(self.queue_names())
-
-    def queue_jobs(self, queue: str, state: JobState | str, start: int = 0, end: int = 19) -> list[Job]:
-        """Jobs of one state without payloads, both ends included. Raises Invalid for a wrong state or range."""
-        self._check_queue(queue)
-        if start < 0 or end < start:
-            raise Invalid(f"start and end must be 0 <= start <= end, both included; got {start} to {end}")
-        return [self._seen(job) for job in self._reader.page(queue, checked_state(state), start, end)]
-
-    def count(self, queue: str, state: JobState | str) -> int:
-        """How many jobs of one state the queue keeps now."""
-        self._check_queue(queue)
-        counts = self._reader.status([queue])[0].counts
-        return int(getattr(counts, checked_state(state).value))
-
-    def job(self, queue: str, job_id: str) -> Job:
-        """The one job, whole. Raises JobNotFound."""
-        self._check_queue(queue)
-        return self._seen(self._reader.job(queue, job_id))
-
-    def find_job(self, id_or_prefix: str, *, queue: str | None = None) -> Job:
-        """The job of that id, or the only one whose id begins so, in one queue or any.
-
-        Raises JobNotFound, AmbiguousId.
-        """
-        if queue is not None:
-            self._check_queue(queue)
-        if not id_or_prefix:
-            raise JobNotFound("an empty id fits every job; give at least its first characters")
-        where, job_id = self._reader.find(self._all_queues() if queue is None else [queue], id_or_prefix)
-        return self._seen(self._reader.job(where, job_id))
-
-    def preview_retry(self, queue: str, state: JobState | str = JobState.FAILED) -> Preview:
-        """What retry_all would touch."""
-        return self._preview(queue, [finished_state(state)])
-
-    def preview_empty(self, queue: str) -> Preview:
-        """What empty_queue would remove."""
-        return self._preview(queue, _BACKLOG)
-
-    def preview_clean(self, queue: str, grace: int, state: JobState | str) -> Preview:
-        """What clean_queue would remove; `grace` in ms."""
-        check_grace(grace)
-        return self._preview(queue, [cleanable_state(state)], before=self._engine.now() - grace)
-
-    def workers(self) -> list[WorkerInfo]:
-        """The live worker processes."""
-        return self._reader.workers()
-
-    def events(self, queue: str, limit: int = 100) -> list[QueueEvent]:
-        """The newest events of a queue, newest first."""
-        self._check_queue(queue)
-        found = self._reader.events(queue, limit)
-        return [replace(event, detail=mask_text(event.detail)) for event in found] if self._mask else found
-
-    def audit(self, limit: int = 100) -> list[AuditEntry]:
-        """What people did, newest first."""
-        return self._reader.audit(limit)
 
     # --- producing -----------------------------------------------------------------------------------------
 
@@ -181,11 +103,16 @@ class QueueOperations:
         self._engine.retry(queue, job_id)
         self._note("retry", queue, 1, job_id)
 
-    def remove_job(self, queue: str, job_id: str) -> None:
-        """Any state but active -> gone. Raises JobNotFound, or Conflict while it is active."""
+    def remove_job(self, queue: str, job_id: str, *, undoable: bool = True) -> None:
+        """Any state but active -> gone. Raises JobNotFound, or Conflict while it is active.
+
+        Here and in the bulk verbs an `undoable` act can be taken back for ten minutes; until then its jobs keep
+        their memory.
+        """
         self._begin("remove", queue)
-        self._engine.remove(queue, job_id)
-        self._note("remove", queue, 1, job_id)
+        act = _new_act(undoable)
+        self._engine.remove(queue, job_id, act=act)
+        self._note("remove", queue, 1, job_id, act=act)
 
     def promote_job(self, queue: str, job_id: str) -> None:
         """delayed -> waiting. Raises JobNotFound, or Conflict in any other state."""
@@ -232,6 +159,7 @@ class QueueOperations:
         state: JobState | str = JobState.FAILED,
         name: str = "",
         error: str = "",
+        undoable: bool = True,
     ) -> BulkResult:
         """Retry what has failed by now: of job `name` exactly and with `error` in its error line, where given."""
         self._begin("retry all", queue)
@@ -239,19 +167,26 @@ class QueueOperations:
         return self._bulk(
             "retry all",
             queue,
-            lambda offset: self._engine.retry_all(
-                queue, which, cutoff=cutoff, name=name, error=error, offset=offset
+            lambda offset, act: self._engine.retry_all(
+                queue, which, cutoff=cutoff, name=name, error=error, offset=offset, act=act
             ),
             on_progress,
+            undoable,
             " ".join(part for part in (which.value, name, mask_text(error)) if part),
         )
 
-    def empty_queue(self, queue: str, on_progress: OnProgress | None = None) -> BulkResult:
+    def empty_queue(
+        self, queue: str, on_progress: OnProgress | None = None, *, undoable: bool = True
+    ) -> BulkResult:
         """Remove the jobs that wait or are delayed now. A pause stays, active jobs go on."""
         self._begin("empty", queue)
         cutoff = self._engine.now()
         return self._bulk(
-            "empty", queue, lambda offset: self._engine.empty(queue, cutoff=cutoff, offset=offset), on_progress
+            "empty",
+            queue,
+            lambda offset, act: self._engine.empty(queue, cutoff=cutoff, offset=offset, act=act),
+            on_progress,
+            undoable,
         )
 
     def clean_queue(
@@ -260,6 +195,8 @@ class QueueOperations:
         grace: int = DAY_MS,
         state: JobState | str = "completed",
         on_progress: OnProgress | None = None,
+        *,
+        undoable: bool = True,
     ) -> BulkResult:
         """Remove the jobs of one state older than `grace` ms. Raises Invalid for active ones: cancel those."""
         self._begin("clean", queue)
@@ -270,33 +207,32 @@ class QueueOperations:
         return self._bulk(
             "clean",
             queue,
-            lambda offset: self._engine.clean(queue, which, before=before, offset=offset),
+            lambda offset, act: self._engine.clean(queue, which, before=before, offset=offset, act=act),
             on_progress,
+            undoable,
             f"{which.value} older than {grace} ms",
         )
 
+    def undo(self, on_progress: OnProgress | None = None) -> tuple[AuditEntry, BulkResult]:
+        """Take back `last_undoable`: its jobs stand again where they stood, in state, order and score.
+
+        Skipped are ids added again meanwhile and retried jobs claimed since. Raises Conflict when there is none.
+        """
+        self._check_writable("undo")
+        entry = self.last_undoable()
+        if entry is None:
+            raise Conflict("nothing to undo: no removal, empty, clean or retry of yours in the last ten minutes")
+        result = self._bulk(
+            "undo",
+            entry.queue,
+            lambda _, __: self._engine.undo(entry.queue, entry.act),
+            on_progress,
+            False,
+            entry.act,
+        )
+        return entry, result
+
     # --- inner ---------------------------------------------------------------------------------------------
-
-    def _all_queues(self) -> list[str]:
-        return list(dict.fromkeys((*self.settings.queues, *sorted(self._catalog.queues()), *self._used())))
-
-    def _used(self, *, fresh: bool = False) -> tuple[str, ...]:
-        # Asked at most every few seconds, so that a snapshot stays one round trip.
-        read_at, names = self._known
-        if fresh or time.monotonic() - read_at > _KNOWN_FOR:
-            names = tuple(self._reader.known_queues())
-            self._known = (time.monotonic(), names)
-        return names
-
-    def _is_internal(self, name: str) -> bool:
-        own = self.settings.queues.get(name)
-        return own is not None and own.internal
-
-    def _check_queue(self, queue: str) -> None:
-        if queue in self.settings.queues or queue in self._catalog.queues() or queue in self._known[1]:
-            return
-        if queue not in self._used(fresh=True):
-            raise QueueNotFound(f"no queue {queue!r}; there are {', '.join(self.queue_names()) or 'none'}")
 
     def _check_writable(self, action: str) -> None:
         if self.read_only:
@@ -308,16 +244,6 @@ class QueueOperations:
     def _begin(self, action: str, queue: str) -> None:
         self._check_writable(action)
         self._check_queue(queue)
-
-    def _seen(self, job: Job) -> Job:
-        return mask_job(job) if self._mask else job
-
-    def _preview(self, queue: str, states: Sequence[JobState], *, before: int | None = None) -> Preview:
-        self._check_queue(queue)
-        found = self._reader.preview(queue, states, before=before)
-        if not self._mask:
-            return found
-        return replace(found, errors=tuple((mask_text(text), count) for text, count in found.errors))
 
     def _drafts(self, queue: str, name: str, items: Sequence[Any], options: JobOptions) -> list[tuple[NewJob, Any]]:
         self._check_queue(queue)
@@ -339,15 +265,16 @@ class QueueOperations:
         self,
         action: str,
         queue: str,
-        step: Callable[[int], BulkResult],
+        step: Callable[[int, str], BulkResult],
         on_progress: OnProgress | None,
+        undoable: bool,
         detail: str = "",
     ) -> BulkResult:
         """Repeat a bounded step until nothing is left, nothing moves, or the person stops it."""
-        total = BulkResult()
+        total, act = BulkResult(), _new_act(undoable)
         try:
             while True:
-                done = step(total.skipped)
+                done = step(total.skipped, act)
                 total = BulkResult(total.moved + done.moved, total.skipped + done.skipped, done.remaining)
                 if on_progress is not None and on_progress(total) is False:
                     break
@@ -355,12 +282,16 @@ class QueueOperations:
                     break
         finally:
             # Also what was done before Redis went away, or the person's connection did, is somebody's act.
-            self._note(action, queue, total.moved, detail)
+            self._note(action, queue, total.moved, detail, act=act if total.moved else "")
         return total
 
-    def _note(self, action: str, queue: str, count: int, detail: str = "") -> None:
+    def _note(self, action: str, queue: str, count: int, detail: str = "", *, act: str = "") -> None:
         try:
-            self._engine.audit(self.actor, action, queue, count, detail)
+            self._engine.audit(self.actor, action, queue, count, detail, act=act)
         except QueueUnavailable as error:
             # The act itself is done: to report it as failed would invite a second one.
             log.warning("no audit entry for %s on %s by %s: %s", action, queue, self.actor.name, error)
+
+
+def _new_act(undoable: bool) -> str:
+    return uuid.uuid4().hex if undoable else ""

@@ -449,7 +449,7 @@ def test_a_lost_audit_entry_does_not_undo_the_act(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def lost(*_: object) -> None:
+    def lost(*_: object, **__: object) -> None:
         raise QueueUnavailable("gone")
 
     monkeypatch.setattr(engine, "audit", lost)
@@ -497,3 +497,40 @@ def test_redis_away_is_one_error_soon(tmp_path: Any) -> None:
         with pytest.raises(QueueUnavailable):
             ask()
     assert time.monotonic() - began < 5
+
+
+# --- undo ---------------------------------------------------------------------------------------------------------
+
+
+def test_undo_takes_back_the_last_act_and_then_the_one_before(
+    operations: QueueOperations, engine: QueueEngine
+) -> None:
+    for _ in range(3):
+        operations.enqueue("email", "send-email", {"to": "a@example.com"})
+    failed = fail_one(engine)
+    operations.remove_job("email", failed)
+    operations.empty_queue("email")
+    assert operations.count("email", "waiting") == 0
+    entry, result = operations.undo()
+    assert (entry.action, result.moved) == ("empty", 2)
+    assert operations.count("email", "waiting") == 2
+    entry, _ = operations.undo()
+    assert (entry.action, entry.detail) == ("remove", failed)
+    assert operations.job("email", failed).state is JobState.FAILED
+    with pytest.raises(Conflict, match="nothing to undo"):
+        operations.undo()
+    assert [entry.action for entry in operations.audit()] == ["undo", "undo", "empty", "remove"]
+
+
+def test_an_act_may_be_final_and_is_nobody_elses_to_undo(
+    operations: QueueOperations, engine: QueueEngine, reader: QueueReader
+) -> None:
+    operations.enqueue("email", "send-email", {"to": "a@example.com"})
+    operations.empty_queue("email", undoable=False)
+    with pytest.raises(Conflict):
+        operations.undo()
+    operations.enqueue("email", "send-email", {"to": "a@example.com"})
+    operations.empty_queue("email")
+    other = QueueOperations(engine, reader, Settings(), actor=Actor("ops2", "cli"))
+    with pytest.raises(Conflict):
+        other.undo()

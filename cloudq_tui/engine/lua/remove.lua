@@ -1,15 +1,16 @@
--- include job
+-- include trash
 -- include drain
 -- remove: any state but active -> gone.
 -- KEYS  1 queue base
--- ARGV  id
+-- ARGV  id, act ('' forgets at once)
 -- RETURNS 'ok', 'missing', or 'active'
 local base, id = KEYS[1], ARGV[1]
 drain(base)
-local state = state_of(base, id)
+local state, score = state_of(base, id)
 if not state then return 'missing' end
 if state == 'active' then return state end
 redis.call('ZREM', base .. K[state], id)
-drop(base, id)
+discard(base, id, state, score, ARGV[2])
+close_act(base, ARGV[2])
 event(base, 'removed', id, state)
 return 'ok'

@@ -8,6 +8,6 @@ drain(KEYS[1])
 local state = state_of(KEYS[1], ARGV[1])
 if not state then return 'missing' end
 if state ~= 'failed' and state ~= 'completed' then return state end
-retry(KEYS[1], ARGV[1], state, now_ms())
+retry(KEYS[1], ARGV[1], state, now_ms(), '')
 wake(KEYS[1])
 return 'ok'

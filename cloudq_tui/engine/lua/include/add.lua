@@ -10,7 +10,10 @@ local function add_jobs(base, at, n, now)
     local a = at + 12 * (i - 1)
     local id, rank, delay, unique = ARGV[a], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]), tonumber(ARGV[a + 8])
     local rec, state = base .. K.record .. id, nil
-    local there = redis.call('EXISTS', rec) == 1
+    local seen = redis.call('HMGET', rec, 'v', 'tr')
+    local there = seen[1] and not seen[2]
+    -- What lies in the trash under this id makes room: an undo will skip it.
+    if seen[2] then drop(base, id) end
     if there and ARGV[a + 11] == '1' then state = state_of(base, id) end
     local again = state == 'completed' or state == 'failed'
     answers[i] = 0
