@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import socket
 import threading
 from collections import Counter
@@ -20,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from cloudq_tui.bootstrap import Runtime, default_actor
 from cloudq_tui.errors import CloudqError
 from cloudq_tui.models.job import JobOptions, JobPriority
 from tasks.service import QueueService
 
-USER = "demo"
 GOOD, SLOW, FLAKY, BUSY, UNKNOWN = (f"{kind}.example" for kind in ("good", "slow", "flaky", "busy", "unknown"))
 _NAMES = (
     "ada",
@@ -82,23 +80,10 @@ class Scenery:
 @contextmanager
 def scenery(folder: Path) -> Iterator[Scenery]:
     """Run the mail server on a free loopback port while the block runs; `folder` takes the sandbox's outbox."""
-    password = secrets.token_urlsafe(12)
-
-    def check(_server: SMTP, _session: Session, _envelope: Envelope, _kind: str, given: Any) -> AuthResult:
-        right = isinstance(given, LoginPassword) and given == LoginPassword(USER.encode(), password.encode())
-        return AuthResult(success=right)
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    controller = Controller(
-        _MailWorld(),
-        hostname="127.0.0.1",
-        port=port,
-        authenticator=check,
-        auth_require_tls=False,
-        auth_required=True,
-    )
+    controller = Controller(_MailWorld(), hostname="127.0.0.1", port=port)
     controller.start()
     try:
         yield Scenery(
@@ -106,8 +91,6 @@ def scenery(folder: Path) -> Iterator[Scenery]:
                 "CLOUDQ_SMTP__HOST": "127.0.0.1",
                 "CLOUDQ_SMTP__PORT": str(port),
                 "CLOUDQ_SMTP__TLS": "none",
-                "CLOUDQ_SMTP__USERNAME": USER,
-                "CLOUDQ_SMTP__PASSWORD": password,
                 "CLOUDQ_SMTP__FROM": "Cloud phones <noreply@demo.example>",
                 "CLOUDQ_SMS__PROVIDER": "sandbox",
                 "CLOUDQ_SMS__PROVIDERS__SANDBOX__OUTBOX": str(folder / "outbox.jsonl"),

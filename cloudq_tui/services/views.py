@@ -20,7 +20,7 @@ from cloudq_tui.services.masking import mask_job, mask_text
 from cloudq_tui.settings import Settings
 
 _KNOWN_FOR = 5.0  # seconds for which the list of queues without settings is believed
-_BACKLOG = (JobState.WAITING, JobState.DELAYED)
+_BACKLOG = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED)
 UNDO_MS = 10 * 60 * 1000
 
 

@@ -534,3 +534,14 @@ def test_an_act_may_be_final_and_is_nobody_elses_to_undo(
     other = QueueOperations(engine, reader, Settings(), actor=Actor("ops2", "cli"))
     with pytest.raises(Conflict):
         other.undo()
+
+
+def test_a_paused_backlog_is_previewed_as_what_empty_removes(operations: QueueOperations) -> None:
+    for _ in range(3):
+        operations.enqueue("email", "send-email", {"to": "a@example.com"})
+    operations.enqueue("email", "send-email", {"to": "a@example.com"}, JobOptions(delay=timedelta(hours=1)))
+    operations.pause_queue("email")
+    preview = operations.preview_empty("email")
+    assert preview.count == 4
+    assert dict(preview.by_state) == {"waiting": 0, "delayed": 1, "paused": 3}
+    assert operations.empty_queue("email").moved == 4

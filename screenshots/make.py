@@ -1,0 +1,76 @@
+"""Makes the pictures in this folder from the running system: `python screenshots/make.py`.
+
+A worker runs the demo's jobs on a Redis in a temporary folder; the dashboard is driven by the keys a person would
+press, and what it shows is saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from cloudq_tui.bootstrap import Runtime
+from cloudq_tui.demo import demo_stage
+from cloudq_tui.tui.app import CloudqApp
+
+HERE = Path(__file__).parent
+SIZE = (100, 30)
+
+
+async def _until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        await pilot.pause(0.1)
+    raise TimeoutError("the demo did not come to the state that the picture needs")
+
+
+async def _shoot(app: CloudqApp, runtime: Runtime) -> None:
+    operations = runtime.operations
+
+    def failed(job: str) -> int:
+        jobs = operations.queue_jobs("email", "failed", 0, 99)
+        return sum(one.attempts_made > 3 for one in jobs) if job == "retried" else len(jobs)
+
+    def save(name: str) -> None:
+        app.save_screenshot(filename=f"{name}.svg", path=str(HERE))
+
+    async with app.run_test(size=SIZE) as pilot:
+        await _until(pilot, lambda: failed("all") >= 6 and failed("retried") >= 2)
+        operations.pause_queue("sms", "provider maintenance", 900)
+        await _until(
+            pilot, lambda: (operations.count("sms", "paused") > 3) and bool(operations.count("email", "active"))
+        )
+        await pilot.pause(1.2)
+        save("overview")
+        await pilot.press("enter")
+        await pilot.pause(1.2)
+        await pilot.press("space", "j", "space", "j")
+        await pilot.pause(0.3)
+        save("queue")
+        await pilot.press("enter")
+        await pilot.pause(1.2)
+        await pilot.press("t")
+        await pilot.pause(0.3)
+        save("job")
+        await pilot.press("escape", "escape")
+        await pilot.pause(0.3)
+        await pilot.press("j", "e")
+        await pilot.pause(0.8)
+        save("confirm")
+        await pilot.press("escape")
+        operations.resume_queue("sms")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="cloudq-") as folder, demo_stage(Path(folder)) as (runtime, worker):
+        app = CloudqApp(runtime.operations, settings=runtime.settings, worker=worker)
+        asyncio.run(_shoot(app, runtime))
+
+
+if __name__ == "__main__":
+    main()
