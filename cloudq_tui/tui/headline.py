@@ -63,20 +63,22 @@ def status_line(
     right += [("   ", "plain"), *live(pulse), (f"   {time} ", "muted")]
     room = columns - sum(width(text) for text, _ in (*left, *right))
     if snapshot is not None:
-        for part in _server(snapshot, trip):
-            if width(part) <= room:
-                left.append((part, "muted"))
-                room -= width(part)
+        for wordings in _server(snapshot, trip):
+            part = next((wording for wording in wordings if width(wording) <= room), "")
+            left.append((part, "muted"))
+            room -= width(part)
     return render.sides(left, right, columns)
 
 
-def _server(snapshot: Snapshot, trip: float) -> list[str]:
-    """What is told about the server, most important first."""
+def _server(snapshot: Snapshot, trip: float) -> list[tuple[str, ...]]:
+    """What is told about the server, most important first; each in its longest and its shortest wording."""
     redis = snapshot.redis
     used = render.size(redis.used_memory)
     memory = f"{used}/{render.size(redis.max_memory)}" if redis.max_memory else used
-    parts = [f" redis {visible(redis.version)}", f" {render.round_trip(trip)}", f" {memory}"]
-    return [*parts, f"  {visible(redis.address)}"] if redis.address else parts
+    version, address = visible(redis.version), visible(redis.address)
+    product = f" redis {version}" if version[:1].isdigit() else f" {version}"
+    short = address.split(" (")[0].split("://")[-1]
+    return [(product,), (f" {render.round_trip(trip)}",), (f" {memory}",), (f"  {address}", f"  {short}")]
 
 
 def worst(snapshot: Snapshot) -> tuple[QueueView, Alert] | None:

@@ -114,7 +114,11 @@ def chosen_attempt(job: Job, index: int) -> int:
 def _outcome(attempt: Attempt) -> Span:
     if attempt.outcome in {"completed", "ok"}:
         return ("✓", "good")
-    return ("✗", "bad") if attempt.outcome == "failed" else (f"▲ {text.visible(attempt.outcome)}", "warn")
+    return (
+        ("✗", "bad")
+        if attempt.outcome in {"error", "failed", "retried"}
+        else (f"▲ {text.visible(attempt.outcome)}", "warn")
+    )
 
 
 def _error(error: str) -> list[Line]:
@@ -159,7 +163,10 @@ def _fields(data: Mapping[Any, Any], columns: int) -> list[Span]:
     shortened = False
     for key, value in data.items():
         shown = _short(value)
-        taken = text.width(text.visible(key)) + 1 + text.width(shown) + 3
+        name = text.width(text.visible(key)) + 1
+        if name + text.width(shown) + 3 > room and room - name - 3 >= 12:
+            shown = text.fit(shown, room - name - 3)
+        taken = name + text.width(shown) + 3
         if taken > room and spans:
             shortened = True
             break
@@ -215,7 +222,7 @@ def _options(job: Job) -> list[Line]:
     if job.stalled:
         spans += [("   stalled ", "muted"), (str(job.stalled), "warn")]
     for key, value in job.options.items():
-        if key not in {"retries", "priority"}:
+        if key not in {"retries", "priority"} and value not in ("", {}, []):
             spans += [(f"   {text.visible(key)} ", "muted"), (_option(key, value), "plain")]
     lines = _labelled("OPTIONS", spans)
     if job.checkpoint is not None:

@@ -244,14 +244,14 @@ _TAIL_LABELS = {
 
 
 def job_columns(screen: int, state: JobState) -> tuple[Column, ...]:
-    name = 18 if screen < 110 else 26
+    name = 17 if screen < 110 else 26
     fixed = (
         Column("mark", "", 3),
         Column("id", "ID", 10),
         Column("job", "JOB", name),
-        Column("age", "AGE", 9),
+        Column("age", "AGE", 8),
     )
-    tries = Column("tries", "TRIES", 7)
+    tries = Column("tries", "TRIES", 6)
     used = sum(column.columns for column in fixed) + tries.columns
     return (*fixed, tries, Column("tail", _TAIL_LABELS[state], max(8, screen - used)))
 

@@ -85,8 +85,11 @@ def job(found: Job, view: QueueView | None, now: int) -> str:
 
 
 def _failed(found: Job) -> str:
-    if found.reason:
+    if found.reason and found.reason != "error":
         return f"failed for good: {visible(found.reason)}"
+    if 0 < found.attempts_made <= found.retries:
+        tries = found.retries + 1
+        return f"failed for good at attempt {found.attempts_made} of {tries}: trying again cannot help"
     text = f"failed for good: {render.plural(found.attempts_made, 'attempt')} used"
     errors = [attempt.error for attempt in found.attempts]
     same = 0

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import ModalScreen
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no packages; the fake stands beside the tests
 
@@ -82,12 +83,13 @@ def settle() -> Callable[[Pilot[Any]], Awaitable[None]]:
 
     async def wait(pilot: Pilot[Any]) -> None:
         app = pilot.app
-        for _ in range(50):
+        assert isinstance(app, CloudqApp)
+        for _ in range(1000):
             await pilot.pause()
-            looks = [worker for worker in app.workers if worker.group == "poll" and not worker.is_finished]
-            if not looks and not app.poller.in_flight:  # type: ignore[attr-defined]
+            acting = app.actions._busy and not isinstance(app.screen, ModalScreen)
+            if not acting and not app.poller.in_flight:
                 break
-            await app.workers.wait_for_complete(looks)
+            await pilot.pause(0.005)
         await pilot.pause()
 
     return wait

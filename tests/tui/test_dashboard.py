@@ -191,7 +191,7 @@ async def test_a_long_act_shows_its_figures_and_escape_stops_it(
         await pilot.press("r")
         await settle(pilot)
         await pilot.press("y")
-        while not isinstance(app.screen, RunningScreen):
+        while not isinstance(app.screen, RunningScreen) or not app.screen.query("#figures"):
             await pilot.pause(0.01)
         assert "moved 10   skipped 0   remaining 109" in dialog(app)
         assert "retrying…" in row(app, "email")

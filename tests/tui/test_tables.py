@@ -122,6 +122,19 @@ def test_line_one_keeps_live_and_clock(columns: int) -> None:
         assert render.plain(headline.live(pulse)) in line
 
 
+def test_line_one_says_which_redis_as_far_as_there_is_room() -> None:
+    fake = healthy()
+    fake.redis = replace(fake.redis, version="valkey 9.1.2", address="embedded (/home/ops/.local/share/cloudq-tui)")
+    lines = {
+        columns: render.plain(
+            headline.status_line(fake.snapshot(), ViewOptions(), Pulse(age=0.1), "14:03", 0.3, columns)
+        )
+        for columns in (80, 140)
+    }
+    assert " valkey 9.1.2 0.3ms 412M/2.0G  embedded  " in lines[80]
+    assert "embedded (/home/ops/.local/share/cloudq-tui)" in lines[140]
+
+
 def test_the_live_mark() -> None:
     assert render.plain(headline.live(Pulse(age=0.4))) == "● live"
     assert render.plain(headline.live(Pulse(age=12.4, stale=True))) == "○ stale 12s"
@@ -157,6 +170,8 @@ def test_why_a_job_is_where_it_is() -> None:
     delayed = replace(job, state=JobState.DELAYED, attempts_made=2, due=NOON + 4_000)
     assert why.job(delayed, None, NOON) == "due in 4s: backoff, attempt 3 of 4"
     assert why.job(replace(job, reason="cancelled by ops1"), None, NOON) == "failed for good: cancelled by ops1"
+    once = replace(job, reason="error", attempts_made=1)
+    assert why.job(once, None, NOON) == "failed for good at attempt 1 of 4: trying again cannot help"
 
 
 # one job

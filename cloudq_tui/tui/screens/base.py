@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from rich.console import RenderableType
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Input
 
@@ -62,6 +64,12 @@ class LiveScreen(Roomy[None]):
 
     def refresh_view(self) -> None:
         """Show what is known now; widgets repaint only where something changed."""
+        # A screen that is coming or going has not all its widgets, and nobody to look at them.
+        with contextlib.suppress(NoMatches):
+            self.draw()
+
+    def draw(self) -> None:
+        """Give every widget what it shows."""
         raise NotImplementedError
 
     def on_mount(self) -> None:

@@ -88,7 +88,7 @@ class JobScreen(LiveScreen):
         if self.job is not None and self.job.state != before:
             self.refresh_bindings()
 
-    def refresh_view(self) -> None:
+    def draw(self) -> None:
         columns = self.size.width
         if not columns:
             return

@@ -58,7 +58,7 @@ class OverviewScreen(LiveScreen):
             return active.current.split("/", 1)[0]
         return self.query_one("#queues", Rows).current
 
-    def refresh_view(self) -> None:
+    def draw(self) -> None:
         app = self.cloudq
         snapshot, columns = app.snapshot, self.size.width
         pulse = app.poller.pulse()

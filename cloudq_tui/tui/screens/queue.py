@@ -52,7 +52,8 @@ class QueueScreen(LiveScreen):
         Binding("w", "why", "why"),
         Binding("y", "copy", "copy the id", show=False),
         Binding("Y", "copy_json", "copy as JSON", show=False),
-        *(Binding(str(n), f"show_tab({n - 1})", str(state), show=False) for n, state in enumerate(TABS, 1)),
+        Binding("1", "show_tab(0)", "state by its place", show=False, key_display="1-6"),
+        *(Binding(str(place + 1), f"show_tab({place})", "", show=False) for place in range(1, len(TABS))),
     ]
 
     def __init__(self, queue: str, state: JobState) -> None:
@@ -122,7 +123,7 @@ class QueueScreen(LiveScreen):
 
     # showing
 
-    def refresh_view(self) -> None:
+    def draw(self) -> None:
         columns = self.size.width
         if not columns:
             return

@@ -61,7 +61,8 @@ class RunningScreen(Dialog[None]):
         figures += f"remaining {render.exact(done.remaining)}"
         state = "   stopping…" if self.progress.stopping else ""
         lines = [render.bar(percent, 56), ((figures, "plain"), (state, "warn"))]
-        self.query_one("#figures", Block).show(lines)
+        for figures_view in self.query("#figures").results(Block):  # none while the screen comes or goes
+            figures_view.show(lines)
 
     def action_keep(self) -> None:
         self.progress.stop()

@@ -11,7 +11,7 @@ from cloudq_tui.tui.text import width
 from cloudq_tui.tui.widgets.lines import palette_of
 
 _ALWAYS = {"ask_help"}
-_LAST = {"command_palette"}
+_LAST = {"tab(1)", "command_palette"}
 
 
 class KeyLine(Widget):

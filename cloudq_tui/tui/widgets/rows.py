@@ -28,7 +28,7 @@ from cloudq_tui.tui.widgets.lines import palette_of
 class Rows(ScrollView, can_focus=True):
     """Rows with a cursor. `header` shows the columns' labels on a line that does not scroll."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"rows--cursor", "rows--header"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"rows--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "open"),
         Binding("up,k", "move(-1)", "up", show=False),
@@ -175,7 +175,7 @@ class Rows(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(columns, base)
 
     def _header(self, columns: int, base: Style) -> Strip:
-        style = base + self.get_component_rich_style("rows--header", partial=True)
+        style = base + palette_of(self.app)["muted"]
         parts = []
         for column in self.columns:
             label = column.label
