@@ -15,7 +15,6 @@ from cloudq_tui.models.context import JobContext
 from tasks.contacts import peer_words
 
 Outcome = dict[str, Any]
-DEFAULT_RETRIES = 3
 
 
 class Halted(Exception):
@@ -126,7 +125,7 @@ class Batch:
         Raises instead, when items are left to be tried (TemporaryFailure or the cause, Deferred), or when
         nothing was sent at all (PermanentFailure).
         """
-        last = attempts_left(self._job) <= 0
+        last = self._job.retries_left <= 0
         if self._halt is not None or self._put_off:
             if not last or not self._any_sent():
                 self._save(ended=last)
@@ -174,12 +173,3 @@ class Batch:
         outcomes = [{"index": i, **describe(i), **self._outcomes[str(i)]} for i in range(self._total)]
         sent = sum(outcome["status"] == "sent" for outcome in outcomes)
         return {"total": self._total, "sent": sent, "failed": self._total - sent, "outcomes": outcomes}
-
-
-def attempts_left(job: JobContext) -> int:
-    """Further attempts the engine grants after this one.
-
-    A context that does not tell is taken to follow the platform's default policy.
-    """
-    left = getattr(job, "retries_left", None)
-    return DEFAULT_RETRIES + 1 - job.attempt if left is None else int(left)

@@ -151,7 +151,7 @@ class QueueReader:
             names=tuple(Counter(text(row[0]) for row in rows).most_common(5)),
             errors=tuple(Counter(text(row[3]) for row in rows if row[3]).most_common(5)),
             sampled=len(rows),
-            by_state=tuple((text(state), total) for state, total, _ in answer),
+            by_state=tuple((text(state), total) for state, total, _ in answer if total),
         )
 
     def events(self, queue: str, limit: int = 100) -> list[QueueEvent]:

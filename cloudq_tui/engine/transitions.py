@@ -65,7 +65,7 @@ class QueueEngine(SharedVerbs):
     ) -> None:
         super().__init__(connection, prefix)
         self._dedupe_ttl = dedupe_ttl
-        self._limiter = limiter
+        self.limiter = limiter
         self._scripts = Scripts(clock)
 
     # --- the life of a job ---
@@ -304,7 +304,7 @@ class QueueEngine(SharedVerbs):
             limit,
             space=self._space(space),
             shared=keys.shared_base(self.prefix),
-            limiter=self._limiter,
+            limiter=self.limiter,
         )
 
     def _introduce(self, queues: set[str]) -> None:

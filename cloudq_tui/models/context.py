@@ -26,6 +26,11 @@ class JobContext(Protocol):
         ...
 
     @property
+    def retries_left(self) -> int:
+        """How many more attempts the job has when this one fails."""
+        ...
+
+    @property
     def last_checkpoint(self) -> Any:
         """What `checkpoint` stored last, also in an earlier attempt; None if nothing."""
         ...

@@ -69,7 +69,7 @@ class Appetite:
         A queue with a limiter or a concurrency limit is claimed for free threads only: its starts are counted.
         """
         claims, most_ahead = [], 0
-        limited = any(getattr(self._huey.engine, "limiter", (0, 0)))
+        limited = any(self._huey.engine.limiter)
         for queue in self.rotated():
             limits = self._huey.limits(queue)
             room = min(idle, self._share(queue) - self._busy[queue] - ready[queue])

@@ -58,6 +58,10 @@ class RunningJob:
         return self._claim.failures + 1
 
     @property
+    def retries_left(self) -> int:
+        return max(0, self._claim.retries - self._claim.failures)
+
+    @property
     def last_checkpoint(self) -> Any:
         return None if self._checkpoint is None else codec.decode(self._checkpoint)
 
@@ -145,6 +149,7 @@ class DetachedJob:
     """The context of a call that no worker claimed: immediate mode and `call_local`. It keeps what it is told."""
 
     attempt = 1
+    retries_left = 0
     time_remaining = math.inf
 
     def __init__(self, job_id: str, queue: str, name: str) -> None:

@@ -8,6 +8,7 @@ or not at all when the lease was lost.
 from __future__ import annotations
 
 import json
+import sys
 import time
 import traceback
 from dataclasses import asdict
@@ -225,7 +226,7 @@ def attempt_record(
         number=claim.failures + 1,
         outcome=outcome,
         error=line,
-        traceback="".join(traceback.format_exception(error))[-_TRACEBACK:] if error is not None else "",
+        traceback=_traceback_of(error) if error is not None else "",
         started=claim.processed_on,
         finished=claim.processed_on + round(seconds * 1000),
         worker=worker,
@@ -253,3 +254,11 @@ def one_line(error: BaseException) -> str:
 
 def _ms(seconds: float) -> int:
     return min(max(0, round(seconds * 1000)), 52 * _WEEK)
+
+
+def _traceback_of(error: BaseException) -> str:
+    """The end of the traceback, its files named as they are imported: shorter, and the same on every host."""
+    text = "".join(traceback.format_exception(error))
+    for folder in sorted({path for path in sys.path if path}, key=len, reverse=True):
+        text = text.replace(f'File "{folder}/', 'File "')
+    return text[-_TRACEBACK:]
