@@ -5,11 +5,11 @@ Producers take the checks from here and workers the functions; reading it opens 
 
 from __future__ import annotations
 
-from tasks.queues import email, sms
+from tasks.queues import device_operation, data_export, email, sms
 from tasks.queues.job import PlatformJob, PlatformQueue
 from tasks.settings import PlatformSettings
 
-QUEUES: tuple[PlatformQueue, ...] = (email.QUEUE, sms.QUEUE)
+QUEUES: tuple[PlatformQueue, ...] = (email.QUEUE, sms.QUEUE, data_export.QUEUE)
 
 
 def definitions(settings: PlatformSettings) -> list[PlatformJob]:

@@ -12,10 +12,21 @@ from pathlib import Path
 from pydantic import Field
 
 from cloudq_tui.settings import LayeredSettings, Settings, load_settings_as
+from tasks.settings.devices import DevicesSettings
 from tasks.settings.email import EmailSettings, SmtpSettings
+from tasks.settings.exports import ExportSettings
+from tasks.settings.reports import ReportsSettings
 from tasks.settings.sms import SmsSettings
 
-__all__ = ["EmailSettings", "PlatformSettings", "SmsSettings", "SmtpSettings", "load_platform_settings"]
+__all__ = [
+    "EmailSettings",
+    "ExportSettings",
+    "PlatformSettings",
+    "ReportsSettings",
+    "SmsSettings",
+    "SmtpSettings",
+    "load_platform_settings",
+]
 
 
 class PlatformSettings(LayeredSettings):
@@ -27,6 +38,12 @@ class PlatformSettings(LayeredSettings):
     """Mails and batches."""
     sms: SmsSettings = SmsSettings()
     """Text messages."""
+    exports: ExportSettings = ExportSettings()
+    """Databases, their queries, and the folder of exports."""
+    reports: ReportsSettings = ReportsSettings()
+    """Reports, their templates and their folder."""
+    devices: DevicesSettings = DevicesSettings()
+    """Android devices."""
     timezone: str = Field(default_factory=lambda: Settings().timezone)
     """The product's own setting: here it is the zone of a scheduledTime that names none."""
 
