@@ -12,6 +12,7 @@ from textual.screen import ModalScreen, Screen
 from cloudq_tui.errors import CloudqError
 from cloudq_tui.models.job import JobState
 from cloudq_tui.models.queue import BulkResult, QueueView
+from cloudq_tui.services.views import UNDO_MS
 from cloudq_tui.tui import questions, render
 from cloudq_tui.tui.questions import Question
 from cloudq_tui.tui.screens.asking import CleanScreen, PauseScreen
@@ -47,7 +48,7 @@ class Actions:
     async def _retry_all(self, view: QueueView) -> None:
         operations = self._app.operations
         preview = await asyncio.to_thread(operations.preview_retry, view.name)
-        question = questions.retry_all(view.name, preview, self._app.now(), self._threshold)
+        question = questions.retry_all(view.name, preview, self._app.now(), self._threshold, self._until)
         if await self._agreed(question):
             await self._bulk(view.name, "retry", "retrying…", lambda on: operations.retry_all(view.name, on))
 
@@ -69,11 +70,11 @@ class Actions:
             self._start(self._remove_jobs(queue, ids, done))
 
     async def _remove_jobs(self, queue: str, ids: list[str], done: Callable[[], None] | None) -> None:
-        if not await self._agreed(questions.remove(queue, ids, self._threshold)):
+        if not await self._agreed(questions.remove(queue, ids, self._threshold, self._until)):
             return
         remove = self._app.operations.remove_job
         count = await self._each(queue, ids, "removing…", lambda job_id: remove(queue, job_id))
-        self._app.say(f"{queue}: {render.plural(count, 'job')} removed")
+        self._app.say(f"{queue}: {render.plural(count, 'job')} removed · u undo")
         if done is not None:
             done()
 
@@ -103,7 +104,7 @@ class Actions:
     async def _empty(self, view: QueueView) -> None:
         operations = self._app.operations
         preview = await asyncio.to_thread(operations.preview_empty, view.name)
-        if await self._agreed(questions.empty(view, preview, self._app.now(), self._threshold)):
+        if await self._agreed(questions.empty(view, preview, self._app.now(), self._threshold, self._until)):
             await self._bulk(view.name, "empty", "emptying…", lambda on: operations.empty_queue(view.name, on))
 
     def clean(self, view: QueueView, state: JobState = JobState.COMPLETED) -> None:
@@ -118,16 +119,34 @@ class Actions:
         if not preview.count:
             self._app.say(f"{name} has no {wish.state.value} jobs that old")
             return
-        question = questions.clean(name, preview, wish.state.value, wish.grace, self._app.now(), self._threshold)
+        question = questions.clean(
+            name, preview, wish.state.value, wish.grace, self._app.now(), self._threshold, self._until
+        )
         if await self._agreed(question):
             clean = operations.clean_queue
             await self._bulk(name, "clean", "cleaning…", lambda on: clean(name, wish.grace, wish.state, on))
+
+    def undo(self) -> None:
+        self._start(self._undo())
+
+    async def _undo(self) -> None:
+        operations = self._app.operations
+        entry = await asyncio.to_thread(operations.last_undoable)
+        if entry is None:
+            self._app.say("nothing of yours to undo in the last ten minutes")
+        elif await self._agreed(questions.undo(entry, self._app.options.time(entry.at))):
+            await self._bulk(entry.queue, "undo", "undoing…", lambda on: operations.undo(on)[1])
 
     # how they run
 
     @property
     def _threshold(self) -> int:
         return self._app.options.confirm_threshold
+
+    @property
+    def _until(self) -> str:
+        """Until when what is done now can be undone, HH:MM."""
+        return self._app.options.clock((self._app.now() + UNDO_MS) / 1000)
 
     def _start(self, act: Coroutine[Any, Any, None]) -> None:
         if self._busy or isinstance(self._app.screen, ModalScreen):
@@ -201,10 +220,10 @@ class Actions:
 
 
 def _outcome(queue: str, verb: str, result: BulkResult) -> str:
-    words = {"retry": "waiting again", "empty": "emptied", "clean": "cleaned"}
+    words = {"retry": "waiting again", "empty": "emptied", "clean": "cleaned", "undo": "put back"}
     text = f"{queue}: {render.plural(result.moved, 'job')} {words[verb]}"
     if result.skipped:
         text += f", {render.exact(result.skipped)} skipped"
     if result.remaining:
         text += f", {render.exact(result.remaining)} left"
-    return text
+    return f"{text} · u undo" if result.moved and verb != "undo" else text

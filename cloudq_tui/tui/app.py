@@ -62,6 +62,7 @@ class CloudqApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("colon", "command_palette", "command"),
         Binding("question_mark", "ask_help", "help"),
+        Binding("u", "undo", "undo", show=False),
         Binding("l", "worker_log", "worker log", show=False),
         Binding("q", "quit", "quit", show=False),
     ]
@@ -230,6 +231,9 @@ class CloudqApp(App[None]):
             if here and active.enabled and binding.description:
                 shown.setdefault(binding.action, (self.get_key_display(binding), binding.description))
         return list(shown.values())
+
+    def action_undo(self) -> None:
+        self.actions.undo()
 
     def action_worker_log(self) -> None:
         if self.worker is not None:

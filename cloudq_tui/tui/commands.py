@@ -36,6 +36,7 @@ class CloudqCommands(Provider):
             yield f"why {name}", partial(later, app.show_why, view), "What holds the queue up"
         if app.worker is not None:
             yield "worker log", partial(app.call_later, app.action_worker_log), "Follow the embedded worker's log"
+        yield "undo", partial(app.call_later, app.actions.undo), "Take back your last removal or retry"
         yield "help", partial(app.call_later, app.action_ask_help), "The keys that work here"
         yield "theme", partial(app.call_later, app.search_themes), "Choose other colours"
         yield "quit", partial(app.call_later, app.action_quit), "Leave; the embedded worker stops gracefully"

@@ -44,7 +44,9 @@ def live(pulse: Pulse) -> Line:
 def away(pulse: Pulse) -> Line:
     """The banner while Redis cannot be reached."""
     when = f"retrying in {pulse.retry_in}s" if pulse.retry_in > 0 else "retrying now"
-    return (("✗ ", "bad"), (f"Redis away, {when}: ", "bad"), (visible(pulse.reason), "plain"))
+    # Which Redis stands in line 1; what is wrong with it comes last in the error's sentence and must not be cut.
+    where, _, what = pulse.reason.partition(" cannot be used: ")
+    return (("✗ ", "bad"), (f"Redis away, {when}: ", "bad"), (visible(what or where), "plain"))
 
 
 def status_line(

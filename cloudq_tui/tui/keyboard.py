@@ -12,6 +12,7 @@ GENERAL: tuple[tuple[str, str], ...] = (
     ("g G  ^d ^u", "first, last; half a page"),
     ("esc", "always goes back"),
     (":", "command palette"),
+    ("u", "undo your last act"),
     ("l", "the embedded worker's log"),
     ("q", "quit"),
 )

@@ -34,9 +34,7 @@ class Host(Protocol):
 class Poller:
     """State of the looking; runs on the app's thread except for `_read`."""
 
-    def __init__(
-        self, host: Host, operations: QueueOperations, *, refresh: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, host: Host, operations: QueueOperations, *, refresh: float, clock: Callable[[], float]) -> None:
         self.refresh = refresh
         self.serial = 0
         self.in_flight = False

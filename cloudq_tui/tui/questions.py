@@ -1,16 +1,18 @@
-"""What is asked before something is changed, as data: a title, the facts, and the same act as a shell command."""
+"""What is asked before something is changed, as data: a title, the facts, and the same act as a shell command.
+
+`until` is the time of day, HH:MM, up to which the act can be taken back.
+"""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
 
+from cloudq_tui.models.event import AuditEntry
 from cloudq_tui.models.queue import Preview, QueueView
 from cloudq_tui.tui import durations, render
 from cloudq_tui.tui.render import Line, Span
 from cloudq_tui.tui.text import fit, visible
-
-NO_WAY_BACK = "This cannot be undone."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class Question:
 
 def _plain(sentence: str) -> Line:
     return ((sentence, "plain"),)
+
+
+def _undo(until: str, *, one: bool = True) -> str:
+    return f"Undo with u until {until}." if one else f"Undo with u, job by job, until {until}."
 
 
 def _about(preview: Preview, now: int) -> list[Line]:
@@ -50,7 +56,7 @@ def _phrase(queue: str, number: int, threshold: int) -> str:
     return queue if number > threshold else ""
 
 
-def empty(view: QueueView, preview: Preview, now: int, threshold: int) -> Question:
+def empty(view: QueueView, preview: Preview, now: int, threshold: int, until: str) -> Question:
     """Names waiting, paused and delayed, each with its count."""
     parts = [f"{render.exact(count)} {state}" for state, count in preview.by_state if count]
     if not parts:
@@ -59,7 +65,7 @@ def empty(view: QueueView, preview: Preview, now: int, threshold: int) -> Questi
     noun, verb = ("job", "leaves") if preview.count == 1 else ("jobs", "leave")
     lines = [_plain(f"{what} {noun} {verb} the queue."), *_about(preview, now)]
     stay = f"{render.plural(view.counts.active, 'active job')} go{'es' if view.counts.active == 1 else ''} on. "
-    lines.append(_plain((stay if view.counts.active else "") + NO_WAY_BACK))
+    lines.append(_plain((stay if view.counts.active else "") + _undo(until)))
     return Question(
         title=f"Empty {view.name}",
         lines=tuple(lines),
@@ -69,12 +75,12 @@ def empty(view: QueueView, preview: Preview, now: int, threshold: int) -> Questi
     )
 
 
-def retry_all(queue: str, preview: Preview, now: int, threshold: int) -> Question:
+def retry_all(queue: str, preview: Preview, now: int, threshold: int, until: str) -> Question:
     runs = "runs" if preview.count == 1 else "run"
     lines = [_plain(f"{render.plural(preview.count, 'failed job')} of {queue} {runs} again, attempts afresh.")]
     return Question(
         title=f"Retry failed jobs of {queue}",
-        lines=(*lines, *_about(preview, now)),
+        lines=(*lines, *_about(preview, now), _plain(_undo(until))),
         verb="retry",
         command=f"cloudq-tui retry {queue} --all",
         phrase=_phrase(queue, preview.count, threshold),
@@ -82,13 +88,13 @@ def retry_all(queue: str, preview: Preview, now: int, threshold: int) -> Questio
     )
 
 
-def clean(queue: str, preview: Preview, state: str, grace: int, now: int, threshold: int) -> Question:
+def clean(queue: str, preview: Preview, state: str, grace: int, now: int, threshold: int, until: str) -> Question:
     written = durations.text_ms(grace)
     leave = "leaves" if preview.count == 1 else "leave"
     lines = [
         _plain(f"{render.plural(preview.count, f'{state} job')} older than {written} {leave} {queue}."),
         *_about(preview, now),
-        _plain(NO_WAY_BACK),
+        _plain(_undo(until)),
     ]
     return Question(
         title=f"Clean {queue}",
@@ -108,13 +114,27 @@ def retry_some(queue: str, ids: list[str]) -> Question:
     )
 
 
-def remove(queue: str, ids: list[str], threshold: int) -> Question:
+def remove(queue: str, ids: list[str], threshold: int, until: str) -> Question:
     one = len(ids) == 1
     what = f"Job {visible(ids[0])}" if one else render.plural(len(ids), "marked job")
     return Question(
         title=f"Remove from {queue}",
-        lines=(_plain(f"{what} leave{'s' if one else ''} {queue}. {NO_WAY_BACK}"),),
+        lines=(_plain(f"{what} leave{'s' if one else ''} {queue}. {_undo(until, one=one)}"),),
         verb="remove",
         command=f"cloudq-tui remove {queue} {shlex.quote(visible(ids[0]))}" if one else "",
         phrase=_phrase(queue, len(ids), threshold),
+    )
+
+
+def undo(entry: AuditEntry, time: str) -> Question:
+    """`time` is when the act was done, HH:MM:SS."""
+    return Question(
+        title=f"Undo on {visible(entry.queue)}",
+        lines=(
+            _plain(f"{render.plural(entry.count, 'job')} of the {visible(entry.action)} at {time} go back."),
+            (("Jobs that were added again or have started meanwhile are skipped.", "muted"),),
+        ),
+        verb="undo",
+        command="cloudq-tui undo",
+        keep="leave",
     )

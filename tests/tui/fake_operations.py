@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from cloudq_tui.errors import Conflict, JobNotFound, QueueNotFound, QueueUnavailable, ReadOnly
 from cloudq_tui.models.alert import Alert, AlertRule
+from cloudq_tui.models.event import Actor, AuditEntry
 from cloudq_tui.models.job import Attempt, Job, JobOptions, JobState
 from cloudq_tui.models.queue import (
     BulkResult,
@@ -65,6 +66,7 @@ class FakeOperations:
         self.gate: threading.Event | None = None
         """Set to hold a bulk verb after each step until the test lets it go on."""
         self._ids = itertools.count(1)
+        self._acts: list[tuple[AuditEntry, list[Job]]] = []
 
     # looking
 
@@ -223,7 +225,7 @@ class FakeOperations:
         self._begin("remove_job", queue, job_id)
         if self.job(queue, job_id).state == JobState.ACTIVE:
             raise Conflict(f"job {job_id} is active")
-        del self.jobs[queue][job_id]
+        self._keep("remove", queue, [self.jobs[queue].pop(job_id)])
 
     def pause_queue(self, queue: str, why: str = "", duration: timedelta | float | None = None) -> None:
         self._begin("pause_queue", queue, why, duration)
@@ -235,27 +237,61 @@ class FakeOperations:
         self._begin("resume_queue", queue)
         return self.pauses.pop(queue, None) is not None
 
-    def _bulk(self, jobs: list[Job], act: Callable[[Job], object], on_progress: OnProgress | None) -> BulkResult:
+    def _keep(self, action: str, queue: str, jobs: list[Job]) -> None:
+        act = f"act-{next(self._ids)}"
+        entry = AuditEntry(act, self.now, Actor("ops1", "dashboard"), action, queue, len(jobs), act=act)
+        self._acts.append((entry, jobs))
+
+    def last_undoable(self) -> AuditEntry | None:
+        self._check()
+        return self._acts[-1][0] if self._acts else None
+
+    def undo(self, on_progress: OnProgress | None = None) -> tuple[AuditEntry, BulkResult]:
+        if self.read_only:
+            raise ReadOnly("undo was refused: this session is read-only")
+        if not self._acts:
+            raise Conflict("nothing to undo")
+        entry, jobs = self._acts.pop()
+        for job in jobs:
+            self.put(job)
+        return entry, BulkResult(moved=len(jobs))
+
+    def _bulk(
+        self,
+        action: str,
+        queue: str,
+        jobs: list[Job],
+        act: Callable[[Job], object],
+        on_progress: OnProgress | None,
+    ) -> BulkResult:
         result = BulkResult(remaining=len(jobs))
+        try:
+            for result in self._steps(jobs, act):  # noqa: B007 - the last one is the answer
+                if on_progress is not None and on_progress(result) is False:
+                    break
+                if self.gate is not None:
+                    self.gate.wait(10)
+        finally:
+            if result.moved:
+                self._keep(action, queue, jobs[: result.moved])
+        return result
+
+    def _steps(self, jobs: list[Job], act: Callable[[Job], object]) -> Iterator[BulkResult]:
         for start in range(0, len(jobs), self.step):
             part = jobs[start : start + self.step]
             for job in part:
                 act(job)
-            result = BulkResult(result.moved + len(part), 0, len(jobs) - start - len(part))
-            if on_progress is not None and on_progress(result) is False:
-                break
-            if self.gate is not None:
-                self.gate.wait(10)
-        return result
+            done = start + len(part)
+            yield BulkResult(done, 0, len(jobs) - done)
 
     def retry_all(self, queue: str, on_progress: OnProgress | None = None) -> BulkResult:
         self._begin("retry_all", queue)
-        return self._bulk(self._in(queue, JobState.FAILED), self._wait_again, on_progress)
+        return self._bulk("retry all", queue, self._in(queue, JobState.FAILED), self._wait_again, on_progress)
 
     def empty_queue(self, queue: str, on_progress: OnProgress | None = None) -> BulkResult:
         self._begin("empty_queue", queue)
         jobs = self._in(queue, JobState.WAITING, JobState.DELAYED)
-        return self._bulk(jobs, lambda job: self.jobs[queue].pop(job.id), on_progress)
+        return self._bulk("empty", queue, jobs, lambda job: self.jobs[queue].pop(job.id), on_progress)
 
     def clean_queue(
         self,
@@ -266,7 +302,7 @@ class FakeOperations:
     ) -> BulkResult:
         self._begin("clean_queue", queue, grace, str(state))
         jobs = self._older(queue, grace, state)
-        return self._bulk(jobs, lambda job: self.jobs[queue].pop(job.id), on_progress)
+        return self._bulk("clean", queue, jobs, lambda job: self.jobs[queue].pop(job.id), on_progress)
 
 
 TRACEBACK = """Traceback (most recent call last):
@@ -346,9 +382,7 @@ def healthy() -> FakeOperations:
         for number in range(done):
             at = NOON - number * 1_100
             finished = {"processed_on": at - 180, "finished_on": at}
-            fake.put(
-                Job(f"c{number:07x}", name, job_name, JobState.COMPLETED, at - 300, attempts_made=1, **finished)
-            )
+            fake.put(Job(f"c{number:07x}", name, job_name, JobState.COMPLETED, at - 300, attempts_made=1, **finished))
         fake.figures[name] = {
             "in_rate": rate_in,
             "out_rate": rate_out,

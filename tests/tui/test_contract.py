@@ -166,6 +166,21 @@ def test_empty_takes_waiting_and_delayed_and_leaves_the_rest(side: Side) -> None
     assert counts(side) == {"active": 1, "completed": 1, "failed": 1}
 
 
+def test_undo_takes_back_the_last_act_and_tells_which(side: Side) -> None:
+    fill(side)
+    assert side.operations.last_undoable() is None
+    side.operations.empty_queue("email")
+    side.operations.remove_job("email", "failed-1")
+    for action, count, states in (("remove", 1, {"failed"}), ("empty", 2, {"failed", "waiting", "delayed"})):
+        told = side.operations.last_undoable()
+        assert (told.queue, told.action, told.count) == ("email", action, count)
+        entry, result = side.operations.undo()
+        assert (entry.action, result.moved) == (action, count)
+        assert states <= set(counts(side))
+    with pytest.raises(Conflict):
+        side.operations.undo()
+
+
 def test_clean_takes_one_state_older_than_the_grace(side: Side) -> None:
     fill(side)
     hour = 3_600_000
@@ -186,6 +201,7 @@ def test_read_only_refuses_every_write(side: Side) -> None:
         lambda: acts.retry_all("email"),
         lambda: acts.empty_queue("email"),
         lambda: acts.clean_queue("email"),
+        acts.undo,
     ):
         with pytest.raises(ReadOnly):
             act()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -55,9 +56,7 @@ def dialog(app: CloudqApp) -> str:
     return "\n".join(render.plain(one) for block in app.screen.query(Block) for one in block.lines)
 
 
-async def test_a_failure_is_seen_looked_at_and_retried(
-    fake: FakeOperations, dashboard: Make, settle: Settle
-) -> None:
+async def test_a_failure_is_seen_looked_at_and_retried(fake: FakeOperations, dashboard: Make, settle: Settle) -> None:
     app = dashboard(fake)
     async with app.run_test() as pilot:
         await settle(pilot)
@@ -114,7 +113,7 @@ async def test_pause_empty_clean_and_resume(fake: FakeOperations, dashboard: Mak
         assert "same as: cloudq-tui empty email" in dialog(app)
         await pilot.press("y")
         await settle(pilot)
-        assert "email: 45 jobs emptied" in toasts(app)
+        assert "email: 45 jobs emptied · u undo" in toasts(app)
         assert fake.preview_empty("email").count == 0
 
         await pilot.press("c")
@@ -133,10 +132,29 @@ async def test_pause_empty_clean_and_resume(fake: FakeOperations, dashboard: Mak
         assert toasts(app)[-1] == "email resumed"
 
 
+async def test_undo_puts_back_what_was_taken(fake: FakeOperations, dashboard: Make, settle: Settle) -> None:
+    app = dashboard(fake)
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("u")
+        await settle(pilot)
+        assert toasts(app) == ["nothing of yours to undo in the last ten minutes"]
+        await pilot.press("e")
+        await settle(pilot)
+        await pilot.press("y")
+        await settle(pilot)
+        assert fake.preview_empty("email").count == 0
+        await pilot.press("u")
+        await settle(pilot)
+        assert "45 jobs of the empty at 12:00:00 go back." in dialog(app)
+        await pilot.press("y")
+        await settle(pilot)
+        assert toasts(app)[-1] == "email: 45 jobs put back"
+        assert "|42|" in row(app, "email")
+
+
 @pytest.mark.parametrize("key", ["r", "p", "e", "c"])
-async def test_escape_means_nothing_happened(
-    key: str, broken: FakeOperations, dashboard: Make, settle: Settle
-) -> None:
+async def test_escape_means_nothing_happened(key: str, broken: FakeOperations, dashboard: Make, settle: Settle) -> None:
     app = dashboard(broken)
     async with app.run_test() as pilot:
         await settle(pilot)
@@ -178,7 +196,7 @@ async def test_above_the_threshold_the_name_must_be_typed(
         await pilot.press("l", "enter")
         await settle(pilot)
         assert broken.calls == [("retry_all", "email")]
-        assert toasts(app) == ["email: 119 jobs waiting again"]
+        assert toasts(app) == ["email: 119 jobs waiting again · u undo"]
 
 
 async def test_a_long_act_shows_its_figures_and_escape_stops_it(
@@ -191,7 +209,7 @@ async def test_a_long_act_shows_its_figures_and_escape_stops_it(
         await pilot.press("r")
         await settle(pilot)
         await pilot.press("y")
-        while not isinstance(app.screen, RunningScreen) or not app.screen.query("#figures"):
+        while not isinstance(app.screen, RunningScreen) or "moved" not in dialog(app):
             await pilot.pause(0.01)
         assert "moved 10   skipped 0   remaining 109" in dialog(app)
         assert "retrying…" in row(app, "email")
@@ -201,7 +219,7 @@ async def test_a_long_act_shows_its_figures_and_escape_stops_it(
         while isinstance(app.screen, RunningScreen):
             await pilot.pause(0.01)
         await settle(pilot)
-        assert toasts(app) == ["email: 20 jobs waiting again, 99 left"]
+        assert toasts(app) == ["email: 20 jobs waiting again, 99 left · u undo"]
         assert "retrying…" not in row(app, "email")
 
 
@@ -236,6 +254,16 @@ async def test_redis_away_is_a_banner_and_comes_back(
         clock.now += 3600 * 4
         app.refresh_live()
         assert "○ stale 4h 00m" in line(app, "status")
+
+
+async def test_a_long_line_is_cut_not_wrapped(fake: FakeOperations, dashboard: Make, settle: Settle) -> None:
+    fake.away = "one " + "word" * 40
+    app = dashboard(fake)
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        drawn = app.screen.query_one("#headline").render_line(0).text
+        assert re.match(r" ✗ Redis away, retrying in \ds: one wordword", drawn)
+        assert drawn.endswith("…")
 
 
 async def test_any_exception_of_a_look_is_told_and_survived(
@@ -352,7 +380,7 @@ async def test_marks_filter_and_pages(broken: FakeOperations, dashboard: Make, s
         assert line(app, "note") == f" {shown} of this page match /timeout/ · page 1 of 3"
         await pilot.press("asterisk", "d")
         await settle(pilot)
-        assert f"{shown} marked jobs leave email. This cannot be undone." in dialog(app)
+        assert f"{shown} marked jobs leave email. Undo with u, job by job, until 12:10." in dialog(app)
         await pilot.press("y")
         await settle(pilot)
         assert sum(call[0] == "remove_job" for call in broken.calls) == shown
@@ -365,9 +393,7 @@ async def test_marks_filter_and_pages(broken: FakeOperations, dashboard: Make, s
         assert "2 marked jobs of email run again" in dialog(app)
 
 
-async def test_tabs_show_their_states_and_keys_follow(
-    broken: FakeOperations, dashboard: Make, settle: Settle
-) -> None:
+async def test_tabs_show_their_states_and_keys_follow(broken: FakeOperations, dashboard: Make, settle: Settle) -> None:
     app = dashboard(broken)
     async with app.run_test(size=(140, 40)) as pilot:
         await settle(pilot)
@@ -469,9 +495,7 @@ async def test_an_active_job_moves_while_one_looks(fake: FakeOperations, dashboa
         await settle(pilot)
         assert isinstance(app.screen, JobScreen)
         job = fake.jobs[app.screen.queue][app.screen.job_id]
-        fake.put(
-            Job(job.id, job.queue, job.name, JobState.ACTIVE, NOON, progress=93, step="verify", processed_on=NOON)
-        )
+        fake.put(Job(job.id, job.queue, job.name, JobState.ACTIVE, NOON, progress=93, step="verify", processed_on=NOON))
         app.poller.poll()
         await settle(pilot)
         body = "\n".join(render.plain(one) for one in app.screen.query_one("#body", Block).lines)

@@ -53,9 +53,7 @@ def test_wide_names_keep_the_columns_straight() -> None:
 
 
 def test_a_paused_backlog_stands_dim_in_its_column_with_the_countdown() -> None:
-    view = QueueView(
-        "email", QueueCounts(paused=420), pause=Pause("ops1", "", NOON, NOON + 90_000), oldest_waiting=1
-    )
+    view = QueueView("email", QueueCounts(paused=420), pause=Pause("ops1", "", NOON, NOON + 90_000), oldest_waiting=1)
     row = tables.queue_row(view, tables.queue_columns(80, 17), NOON)
     assert row.cells[2] == (("420", "dim"),)
     assert "in 1m 30s" in [text for cell in row.cells for text, _ in cell]
@@ -140,6 +138,8 @@ def test_the_live_mark() -> None:
     assert render.plain(headline.live(Pulse(age=12.4, stale=True))) == "○ stale 12s"
     away = headline.away(Pulse(age=12, reason="connection refused", retry_in=3))
     assert render.plain(away) == "✗ Redis away, retrying in 3s: connection refused"
+    told = headline.away(Pulse(reason="Redis at embedded (/a/long/folder) cannot be used: no answer in 2 s"))
+    assert render.plain(told) == "✗ Redis away, retrying now: no answer in 2 s"
 
 
 def test_totals_drop_from_the_right() -> None:
@@ -241,11 +241,12 @@ def test_questions_name_queue_and_count_and_ask_for_the_name_above_the_threshold
     fake = failing()
     view = fake.snapshot().queue("email")
     assert view is not None
-    question = questions.empty(view, fake.preview_empty("email"), NOON, 100)
+    question = questions.empty(view, fake.preview_empty("email"), NOON, 100, "12:10")
     assert render.plain(question.lines[0]) == "42 waiting and 3 delayed jobs leave the queue."
+    assert render.plain(question.lines[-1]) == "2 active jobs go on. Undo with u until 12:10."
     assert question.command == "cloudq-tui empty email"
     assert question.phrase == ""
-    assert questions.empty(view, fake.preview_empty("email"), NOON, 44).phrase == "email"
-    many = questions.retry_all("email", fake.preview_retry("email"), NOON, 100)
+    assert questions.empty(view, fake.preview_empty("email"), NOON, 44, "12:10").phrase == "email"
+    many = questions.retry_all("email", fake.preview_retry("email"), NOON, 100, "12:10")
     assert many.phrase == "email"
     assert "105x" in render.plain(many.lines[2])

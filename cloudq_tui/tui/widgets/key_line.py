@@ -17,7 +17,7 @@ _LAST = {"tab(1)", "command_palette"}
 class KeyLine(Widget):
     """Reads the active bindings of its screen; a click does what the key does."""
 
-    DEFAULT_CSS = "KeyLine { height: 1; width: 1fr; dock: bottom; }"
+    DEFAULT_CSS = "KeyLine { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: clip; }"
 
     def __init__(self) -> None:
         super().__init__()

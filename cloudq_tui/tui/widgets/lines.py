@@ -38,7 +38,7 @@ def painted(line: Iterable[Span], palette: Palette) -> Text:
 class LineView(Widget):
     """One line of the screen."""
 
-    DEFAULT_CSS = "LineView { height: 1; width: 1fr; }"
+    DEFAULT_CSS = "LineView { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, classes=classes)
@@ -88,7 +88,7 @@ class Choice:
 class Choices(Widget):
     """One of several, in a row: left and right or a click choose."""
 
-    DEFAULT_CSS = "Choices { height: 1; width: 1fr; }"
+    DEFAULT_CSS = "Choices { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: clip; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "step(-1)", "previous", show=False),
         Binding("right,l", "step(1)", "next", show=False),
