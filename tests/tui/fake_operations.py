@@ -266,7 +266,7 @@ class FakeOperations:
     ) -> BulkResult:
         result = BulkResult(remaining=len(jobs))
         try:
-            for result in self._steps(jobs, act):  # noqa: B007 - the last one is the answer
+            for result in self._steps(jobs, act):
                 if on_progress is not None and on_progress(result) is False:
                     break
                 if self.gate is not None:
