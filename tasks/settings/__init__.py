@@ -15,12 +15,14 @@ from cloudq_tui.settings import LayeredSettings, Settings, load_settings_as
 from tasks.settings.devices import DevicesSettings
 from tasks.settings.email import EmailSettings, SmtpSettings
 from tasks.settings.exports import ExportSettings
+from tasks.settings.images import ImageSettings
 from tasks.settings.reports import ReportsSettings
 from tasks.settings.sms import SmsSettings
 
 __all__ = [
     "EmailSettings",
     "ExportSettings",
+    "ImageSettings",
     "PlatformSettings",
     "ReportsSettings",
     "SmsSettings",
@@ -44,6 +46,8 @@ class PlatformSettings(LayeredSettings):
     """Reports, their templates and their folder."""
     devices: DevicesSettings = DevicesSettings()
     """Android devices."""
+    images: ImageSettings = ImageSettings()
+    """Pictures."""
     timezone: str = Field(default_factory=lambda: Settings().timezone)
     """The product's own setting: here it is the zone of a scheduledTime that names none."""
 
