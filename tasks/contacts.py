@@ -15,6 +15,7 @@ from cloudq_tui.services.masking import mask_phone, mask_text
 
 __all__ = [
     "Mailbox",
+    "e164",
     "mask_address",
     "mask_phone",
     "one_line",
@@ -121,10 +122,14 @@ def parse_phone(text: str) -> str:
     return digits
 
 
+def e164(phone: str) -> str:
+    """A number that `parse_phone` took, in its international form."""
+    return phone if phone.startswith("+") else f"+86{phone}"
+
+
 def phone_key(phone: str) -> str:
     """One key per number however it is written, and no number in a key's name."""
-    e164 = phone if phone.startswith("+") else f"+86{phone}"
-    return hashlib.sha256(e164.encode()).hexdigest()[:20]
+    return hashlib.sha256(e164(phone).encode()).hexdigest()[:20]
 
 
 def mask_address(address: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from cloudq_tui.errors import JobSignal, PermanentFailure, TemporaryFailure
 from cloudq_tui.models.context import JobContext
 from tasks.batch import Batch, Outcome, OverLimit
-from tasks.clients.sms import SmsGateway
+from tasks.clients.sms import ProviderDown, SmsGateway, Text
 from tasks.contacts import mask_phone, phone_key
 from tasks.payloads import SendBatchSms, SendSms, SendVerificationCode, as_list
 
@@ -60,30 +60,65 @@ def send_verification_code(payload: SendVerificationCode, job: JobContext, *, ga
     stored: dict[str, Any] = job.last_checkpoint if isinstance(job.last_checkpoint, dict) else {}
     sent: Outcome | None = stored.get("sent")
     if sent is None:
-        if payload.expires_at is not None and time.time() * 1000 >= payload.expires_at:
-            raise PermanentFailure(f"expired: the code was valid for {payload.expires_in} minutes")
-        provider = gateway.provider(gateway.default)
+        _refuse_old(payload)
+        gateway.provider(gateway.default)  # refuses before a place is taken
         key = f"code:{phone_key(payload.phone)}"
         if time.time() - stored.get("tried", 0.0) >= MINUTE and (wait := job.limit(key, 1, MINUTE)):
             job.defer(wait, "limit: one code a minute per number")
         job.update_progress(30, "send")
         try:
-            receipt = provider.send(
-                payload.phone,
-                f"Your verification code is: {payload.code}. Valid for {payload.expires_in} minutes.",
-                CODE_TEMPLATE,
-                {"code": payload.code, "expiresIn": payload.expires_in},
-            )
+            sent = _send_code(payload, job, gateway)
         except TemporaryFailure:
             # The place taken above is this job's own: its next attempt must not wait for itself.
             job.checkpoint({"tried": time.time()})
             raise
-        sent = {"to": mask_phone(payload.phone), "provider": gateway.default, "receipt": receipt}
         job.checkpoint({"sent": sent})
     with suppress(JobSignal):
         job.update_progress(80, "send")
         job.update_progress(100, "record")
     return sent
+
+
+def _send_code(payload: SendVerificationCode, job: JobContext, gateway: SmsGateway) -> Outcome:
+    text = Text(
+        payload.phone,
+        f"Your verification code is: {payload.code}. Valid for {payload.expires_in} minutes.",
+        CODE_TEMPLATE,
+        {"code": payload.code, "expiresIn": payload.expires_in},
+    )
+    name, receipt = _send_around(gateway.default, text, job, gateway, lambda _: _refuse_old(payload))
+    return {"to": mask_phone(payload.phone), "provider": name, "receipt": receipt}
+
+
+def _refuse_old(payload: SendVerificationCode) -> None:
+    if payload.expires_at is not None and time.time() * 1000 >= payload.expires_at:
+        raise PermanentFailure(f"expired: the code was valid for {payload.expires_in} minutes")
+
+
+def _send_around(
+    preferred: str, text: Text, job: JobContext, gateway: SmsGateway, before: Callable[[str], None]
+) -> tuple[str, str]:
+    """Send by `preferred`, or around it while it is down: (the provider's name, the receipt).
+
+    `before(name)` runs ahead of each try. What `preferred` says of the message is final; what another one
+    says is not, since the message may be no business of that one (no template, no such country).
+    """
+    down: ProviderDown | None = None
+    refusals: list[str] = []
+    for name in gateway.route(preferred):
+        job.check()
+        before(name)
+        try:
+            return name, gateway.send(name, text, timeout=job.time_remaining)
+        except ProviderDown as error:
+            down = error if name == preferred or down is None else down
+            refusals.append(str(error))
+        except (PermanentFailure, TemporaryFailure) as error:
+            if name == preferred:
+                raise
+            refusals.append(str(error))
+        job.log(f"not sent by {name}: {refusals[-1]}")
+    raise ProviderDown("; ".join(refusals), retry_after=down.retry_after if down else None)
 
 
 def _items(messages: Sequence[SendSms]) -> list[_Item]:
@@ -97,26 +132,32 @@ def _send_all(
 
     def send(index: int) -> Outcome:
         item = items[index]
-        name = item.message.provider or gateway.default
-        provider = gateway.provider(name)
+        message = item.message
+        preferred = message.provider or gateway.default
+        gateway.provider(preferred)  # refuses before a place is taken
         since = batch.seconds_since_try(index)
         if since is None or since >= MINUTE:
-            _take_places(job, item.phone, name, gateway.max_per_minute)
-        message = item.message
-        receipt = provider.send(item.phone, message.message, message.template, message.variables)
+            _take_number(job, item.phone)
+
+        def before(name: str) -> None:
+            if name != preferred or since is None or since >= MINUTE:
+                _take_provider(job, name, gateway.max_per_minute)
+
+        text = Text(item.phone, message.message, message.template, message.variables)
+        name, receipt = _send_around(preferred, text, job, gateway, before)
         return {"provider": name, "receipt": receipt}
 
     batch.run(send, show=show)
     return batch.conclude(lambda index: {"to": mask_phone(items[index].phone)})
 
 
-def _take_places(job: JobContext, phone: str, provider: str, per_provider: int) -> None:
-    """Take a place for the number, then one at the provider.
-
-    In this order a number that is sent to too often costs the provider's limit nothing. When the provider is
-    full the number's place is spent, so the item waits until both are free again.
-    """
+def _take_number(job: JobContext, phone: str) -> None:
+    """Take the number's place before the provider's: one that is sent to too often costs the provider nothing."""
     if wait := job.limit(f"number:{phone_key(phone)}", 1, MINUTE):
         raise OverLimit(wait, "limit: one message a minute per number")
-    if wait := job.limit(f"provider:{provider}", per_provider, MINUTE):
-        raise OverLimit(max(wait, MINUTE), f"limit: {per_provider} messages a minute by {provider}", for_all=True)
+
+
+def _take_provider(job: JobContext, provider: str, per_minute: int) -> None:
+    """When the provider is full the number's place is spent, so the item waits until both are free again."""
+    if wait := job.limit(f"provider:{provider}", per_minute, MINUTE):
+        raise OverLimit(max(wait, MINUTE), f"limit: {per_minute} messages a minute by {provider}", for_all=True)

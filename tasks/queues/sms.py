@@ -6,15 +6,27 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property, wraps
+from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
+from cloudq_tui.errors import SettingsError
 from cloudq_tui.models.context import JobContext
 from cloudq_tui.models.job import JobPriority
-from tasks.clients.sms import SandboxProvider, SmsGateway, SmsProvider
+from cloudq_tui.settings import read_secret
+from tasks.clients.sms import SandboxProvider, SmsApi, SmsGateway, SmsProvider, Template
+from tasks.clients.sms_aliyun import PUBLIC as ALIYUN
+from tasks.clients.sms_aliyun import AliyunProvider
+from tasks.clients.sms_tencent import PUBLIC as TENCENT
+from tasks.clients.sms_tencent import TencentProvider
+from tasks.clients.sms_twilio import PUBLIC as TWILIO
+from tasks.clients.sms_twilio import TwilioProvider
 from tasks.payloads import Payload, SendBatchSms, SendSms, SendVerificationCode
 from tasks.processors import sms as processor
 from tasks.queues.job import PlatformJob, PlatformQueue, Processor
 from tasks.settings import PlatformSettings
+from tasks.settings.sms import ProviderSettings
 
 
 def jobs(settings: PlatformSettings) -> list[PlatformJob]:
@@ -62,16 +74,65 @@ class _Outside:
 
     @cached_property
     def gateway(self) -> SmsGateway:
-        sms = self._settings.sms
         ready: dict[str, SmsProvider] = {}
-        unavailable = _not_built(self._settings)
-        if sms.providers.sandbox.outbox is None:
-            unavailable["sandbox"] = "sms.providers.sandbox.outbox is not set"
-        else:
-            ready["sandbox"] = SandboxProvider(sms.providers.sandbox.outbox)
+        unavailable: dict[str, str] = {}
+        for name, make in (
+            ("aliyun", self._aliyun),
+            ("tencent", self._tencent),
+            ("twilio", self._twilio),
+            ("sandbox", self._sandbox),
+        ):
+            try:
+                ready[name] = make()
+            except SettingsError as error:
+                unavailable[name] = str(error)
+        sms = self._settings.sms
         return SmsGateway(
-            ready=ready, unavailable=unavailable, default=sms.provider, max_per_minute=sms.max_per_minute
+            ready=ready,
+            unavailable=unavailable,
+            default=sms.provider,
+            max_per_minute=sms.max_per_minute,
+            failover=sms.failover,
         )
+
+    def _aliyun(self) -> AliyunProvider:
+        own = self._settings.sms.providers.aliyun
+        return AliyunProvider(
+            self._api("aliyun", own, ALIYUN),
+            access_key_id=_given("aliyun", "access_key_id", own.access_key_id),
+            access_key_secret=_secret("aliyun", "access_key_secret", own.access_key_secret, own.access_key_secret_file),
+            sign_name=_given("aliyun", "sign_name", own.sign_name),
+        )
+
+    def _tencent(self) -> TencentProvider:
+        own = self._settings.sms.providers.tencent
+        return TencentProvider(
+            self._api("tencent", own, TENCENT),
+            secret_id=_given("tencent", "secret_id", own.secret_id),
+            secret_key=_secret("tencent", "secret_key", own.secret_key, own.secret_key_file),
+            sdk_app_id=_given("tencent", "sdk_app_id", own.sdk_app_id),
+            sign_name=own.sign_name,
+            region=own.region,
+        )
+
+    def _twilio(self) -> TwilioProvider:
+        own = self._settings.sms.providers.twilio
+        return TwilioProvider(
+            self._api("twilio", own, TWILIO),
+            account_sid=_given("twilio", "account_sid", own.account_sid),
+            auth_token=_secret("twilio", "auth_token", own.auth_token, own.auth_token_file),
+            sender=_given("twilio", "from", own.from_),
+        )
+
+    def _sandbox(self) -> SandboxProvider:
+        outbox = self._settings.sms.providers.sandbox.outbox
+        if outbox is None:
+            raise SettingsError("sms.providers.sandbox.outbox is not set")
+        return SandboxProvider(outbox)
+
+    def _api(self, name: str, own: ProviderSettings, public: str) -> SmsApi:
+        templates = {key: Template(one.id, one.variables) for key, one in own.templates.items()}
+        return SmsApi(name, own.endpoint or public, self._settings.sms.timeout, templates)
 
     def for_sms(self, function: Callable[..., Any]) -> Processor:
         """`function` with the SMS providers."""
@@ -83,17 +144,17 @@ class _Outside:
         return processor
 
 
-def _not_built(settings: PlatformSettings) -> dict[str, str]:
-    providers = settings.sms.providers
-    keys = {
-        "aliyun": ("access_key_id", providers.aliyun.access_key_id),
-        "tencent": ("secret_id", providers.tencent.secret_id),
-        "twilio": ("account_sid", providers.twilio.account_sid),
-    }
-    return {
-        name: "not available yet" + ("" if value else f", and sms.providers.{name}.{key} is not set")
-        for name, (key, value) in keys.items()
-    }
+def _given(provider: str, key: str, value: str) -> str:
+    """`value`, or SettingsError naming the setting and its variable."""
+    if not value:
+        path = f"sms.providers.{provider}.{key}"
+        raise SettingsError(f"{path} is not set (CLOUDQ_{path.replace('.', '__').upper()})")
+    return value
+
+
+def _secret(provider: str, key: str, value: SecretStr | None, file: Path | None) -> str:
+    found = value or read_secret(f"sms.providers.{provider}.{key}_file", file)
+    return _given(provider, key, found.get_secret_value() if found else "")
 
 
 QUEUE = PlatformQueue("sms", jobs)

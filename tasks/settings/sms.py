@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
 
 from cloudq_tui.settings import Section
+from cloudq_tui.settings.section import CommaList
 from tasks.settings.common import FolderOrFile
+
+Provider = Literal["aliyun", "tencent", "twilio", "sandbox"]
+
+
+def _base_url(text: str) -> str:
+    """An http(s) address without a user, a query or a last slash."""
+    if not text:
+        return text
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        raise ValueError("must be a URL such as https://sms.example.com")
+    return text.rstrip("/")
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+
+
+class TemplateSettings(Section):
+    id: Annotated[str, Field(min_length=1), BeforeValidator(str)]
+    """The provider's own id of it."""
+    variables: Annotated[tuple[str, ...], *CommaList] = ()
+    """Its variables in the provider's order; without it, as the message gives them."""
+
+
+def _ids(value: object) -> object:
+    """`name: id` is short for `name: {id: id}`."""
+    if not isinstance(value, Mapping):
+        return value
+    given: Mapping[str, Any] = value
+    return {name: one if isinstance(one, Mapping) else {"id": str(one)} for name, one in given.items()}
 
 
 class ProviderSettings(Section):
     """What every provider can be told; each has credentials of its own kind besides."""
 
-    endpoint: str = ""
+    endpoint: BaseUrl = ""
     """Base URL; the provider's public one unless said."""
+    templates: Annotated[dict[str, TemplateSettings], BeforeValidator(_ids)] = Field(default_factory=dict)
+    """Names that messages use -> the provider's template: an id, or an id and the order of its variables.
+
+    `verification_code` is the codes' (variables code and expiresIn); `message` carries messages that name no
+    template (variable message).
+    """
 
 
 class AliyunSettings(ProviderSettings):
@@ -53,7 +92,7 @@ class TwilioSettings(ProviderSettings):
     auth_token_file: FolderOrFile | None = None
     """A file that holds the token and nothing else."""
     from_: str = Field(default="", alias="from")
-    """Number or sender name the messages come from."""
+    """Number, sender name or messaging service (MG...) the messages come from."""
 
 
 class SandboxSettings(Section):
@@ -73,8 +112,12 @@ class SmsProviders(Section):
 
 
 class SmsSettings(Section):
-    provider: Literal["aliyun", "tencent", "twilio", "sandbox"] = "aliyun"
+    provider: Provider = "aliyun"
     """Who sends messages that name no provider."""
+    failover: Annotated[tuple[Provider, ...], *CommaList] = ()
+    """Who is asked, in this order, when the provider of a message is down."""
+    timeout: float = Field(default=10.0, gt=0, le=600)
+    """Seconds a provider gets for its whole answer."""
     providers: SmsProviders = SmsProviders()
     """The providers' own settings."""
     max_per_minute: int = Field(default=10, ge=1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cloudq_tui.errors import Deferred, PermanentFailure, TemporaryFailure
-from tasks.clients.sms import SandboxProvider, SmsGateway
+from tasks.clients.sms import ProviderDown, SandboxProvider, SmsGateway, Text
 from tasks.payloads import SendBatchSms, SendSms, SendVerificationCode
 from tasks.processors.sms import send_batch_sms, send_sms, send_verification_code
 
@@ -25,10 +25,10 @@ class Faulty:
     faults: dict[str, Exception] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
 
-    def send(self, phone: str, message: str, template: str | None, variables: Any) -> str:
-        if phone in self.faults:
-            raise self.faults[phone]
-        self.sent.append(phone)
+    def send(self, text: Text, *, timeout: float) -> str:
+        if text.phone in self.faults:
+            raise self.faults[text.phone]
+        self.sent.append(text.phone)
         return f"receipt-{len(self.sent)}"
 
 
@@ -39,7 +39,8 @@ def outbox(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gateway(outbox: Path) -> SmsGateway:
-    return SmsGateway({"sandbox": SandboxProvider(outbox)}, {"aliyun": "not available yet"}, "sandbox", 10)
+    missing = {"aliyun": "sms.providers.aliyun.access_key_id is not set"}
+    return SmsGateway({"sandbox": SandboxProvider(outbox)}, missing, "sandbox", 10)
 
 
 def lines(outbox: Path) -> list[dict[str, Any]]:
@@ -81,7 +82,7 @@ def test_an_outbox_that_cannot_be_written_is_temporary(tmp_path: Path, job: Any)
 def test_a_provider_that_cannot_send_fails_at_once_and_takes_no_place(
     gateway: SmsGateway, outbox: Path, job: Any
 ) -> None:
-    with pytest.raises(PermanentFailure, match="SMS provider aliyun: not available yet"):
+    with pytest.raises(PermanentFailure, match=r"SMS provider aliyun: .*access_key_id is not set"):
         send_sms(text(provider="aliyun"), job, gateway=gateway)
     send_sms(text(), job.again(), gateway=gateway)
     assert len(lines(outbox)) == 1
@@ -195,3 +196,68 @@ def test_a_codes_retry_does_not_wait_for_its_own_place(job: Any) -> None:
         send_verification_code(code(), job, gateway=gateway)
     provider.faults.clear()
     assert send_verification_code(code(), job.again(attempt=2), gateway=gateway)["receipt"] == "receipt-1"
+
+
+# --- one that is down ---------------------------------------------------------------------------------------
+def pair(first: Exception | None, second: Exception | None = None) -> tuple[Faulty, Faulty, SmsGateway]:
+    """aliyun, with tencent to go around it, each failing for PHONE as told."""
+    aliyun, tencent = (Faulty({PHONE: fault} if fault else {}) for fault in (first, second))
+    return aliyun, tencent, SmsGateway({"aliyun": aliyun, "tencent": tencent}, {}, "aliyun", 10, ("tencent",))
+
+
+def test_a_provider_that_is_down_is_gone_around(job: Any) -> None:
+    aliyun, tencent, gateway = pair(ProviderDown("timeout: aliyun"))
+    result = send_sms(text([PHONE, "13900139000"]), job, gateway=gateway)
+    assert [(one["status"], one["provider"]) for one in result["outcomes"]] == [("sent", "tencent")] * 2
+    # The second number does not wait for aliyun's timeout again.
+    assert (aliyun.sent, tencent.sent) == ([], [PHONE, "13900139000"])
+    assert job.lines == ["not sent by aliyun: timeout: aliyun"]
+    assert {key: len(at) for key, at in job.limits.taken.items() if key.startswith("provider:")} == {
+        "provider:aliyun": 1,
+        "provider:tencent": 2,
+    }
+
+
+def test_a_code_goes_around_too(job: Any) -> None:
+    _, tencent, gateway = pair(ProviderDown("503"))
+    assert send_verification_code(code(), job, gateway=gateway)["provider"] == "tencent"
+    assert tencent.sent == [PHONE]
+
+
+@pytest.mark.parametrize("second", [ProviderDown("503"), PermanentFailure("no template"), TemporaryFailure("429")])
+def test_while_the_own_provider_is_down_nothing_is_final(job: Any, second: Exception) -> None:
+    aliyun, _, gateway = pair(ProviderDown("timeout", retry_after=9), second)
+    with pytest.raises(ProviderDown, match=f"timeout; {second}") as raised:
+        send_sms(text(), job, gateway=gateway)
+    assert raised.value.retry_after == 9
+    aliyun.faults.clear()
+    assert send_sms(text(), job.again(attempt=2), gateway=gateway)["outcomes"][0]["provider"] == "aliyun"
+
+
+@pytest.mark.parametrize("fault", [PermanentFailure("no such number"), TemporaryFailure("429", retry_after=7)])
+def test_what_a_working_provider_says_is_not_gone_around(job: Any, fault: Exception) -> None:
+    _, tencent, gateway = pair(fault)
+    with pytest.raises(type(fault), match=str(fault)):
+        send_sms(text(), job, gateway=gateway)
+    assert tencent.sent == []
+
+
+def test_the_way_around_keeps_its_own_limit(job: Any) -> None:
+    _, tencent, gateway = pair(ProviderDown("503"))
+    for _ in range(10):
+        job.limit("provider:tencent", 10, 60)
+    with pytest.raises(Deferred, match="10 messages a minute by tencent"):
+        send_sms(text(), job, gateway=gateway)
+    assert tencent.sent == []
+
+
+def test_one_without_credentials_fails_at_once_and_is_never_a_way_around(job: Any) -> None:
+    tencent = Faulty()
+    missing = {"aliyun": "sms.providers.aliyun.sign_name is not set"}
+    gateway = SmsGateway({"tencent": tencent}, missing, "aliyun", 10, ("tencent",))
+    with pytest.raises(PermanentFailure, match="sign_name is not set"):
+        send_sms(text(), job, gateway=gateway)
+    gateway = SmsGateway({"tencent": Faulty({PHONE: ProviderDown("503")})}, missing, "tencent", 10, ("aliyun",))
+    with pytest.raises(ProviderDown, match=r"^503$"):
+        send_sms(text(), job.again(id="job-2", last_checkpoint=None, limits=type(job.limits)()), gateway=gateway)
+    assert tencent.sent == []
