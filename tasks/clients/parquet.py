@@ -49,7 +49,6 @@ _WIDER: dict[frozenset[Kind], Kind] = {
     frozenset({Kind.INTEGER, Kind.WIDE_DECIMAL}): Kind.WIDE_DECIMAL,
     frozenset({Kind.DECIMAL, Kind.WIDE_DECIMAL}): Kind.WIDE_DECIMAL,
     frozenset({Kind.DATE, Kind.TIMESTAMP}): Kind.TIMESTAMP,
-    frozenset({Kind.BINARY, Kind.TEXT}): Kind.BINARY,
 }
 
 _BY_TYPE: dict[type, Kind] = {
@@ -108,17 +107,13 @@ def _text(value: Any) -> str:
     return as_text(value)
 
 
-def _bytes(value: Any) -> bytes:
-    return value.encode("utf-8", "replace") if isinstance(value, str) else bytes(value)
-
-
 def _moment(value: Any) -> dt.datetime:
     return value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
 
 
 _CONVERT: dict[Kind, Callable[[Any], Any]] = {
     Kind.TEXT: _text,
-    Kind.BINARY: _bytes,
+    Kind.BINARY: bytes,
     Kind.FLOAT: float,
     Kind.TIMESTAMP: _moment,
     Kind.DECIMAL: decimal.Decimal,
@@ -182,6 +177,10 @@ class ParquetFile:
     def close(self) -> None:
         if self._writer is None or (self._pending and self._pending[0]):
             self._flush()
+        self._end()
+
+    def abandon(self) -> None:
+        """Close the writer; what it wrote is worth nothing."""
         self._end()
 
     def _flush(self) -> None:

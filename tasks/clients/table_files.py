@@ -33,11 +33,13 @@ _EXACT = 2**53
 
 
 class TableFile(Protocol):
-    """One file of rows. `close` completes it; without it the file is worth nothing."""
+    """One file of rows. `close` completes it; `abandon` gives back what an incomplete one holds."""
 
     def write(self, rows: Sequence[Sequence[Any]]) -> None: ...
 
     def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one line per type
@@ -116,6 +118,9 @@ class CsvFile:
     def close(self) -> None:
         self._out.close()
 
+    def abandon(self) -> None:
+        """Holds nothing but the caller's file."""
+
 
 class JsonLinesFile:
     """One object a line; decimals are strings, so that no digit is lost."""
@@ -130,6 +135,9 @@ class JsonLinesFile:
 
     def close(self) -> None:
         self._out.close()
+
+    def abandon(self) -> None:
+        """Holds nothing but the caller's file."""
 
 
 class XlsxFile:
@@ -190,3 +198,9 @@ class XlsxFile:
 
     def close(self) -> None:
         self._book.close()
+
+    def abandon(self) -> None:
+        """Close the sheets' temporary files, and keep the book's destructor from writing a workbook after all."""
+        self._book.fileclosed = True
+        for sheet in self._book.worksheets():
+            sheet.row_data_fh.close()

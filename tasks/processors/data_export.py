@@ -87,8 +87,7 @@ def _export(
     with source.open(job) as session:
         progress = _Progress(job, _expected(job, session, query, values))
         with session.rows(query, values, size=rules.fetch_size) as rows:
-            table = _table_file(payload, output, rows, rules)
-            _copy(rows, table, progress, rules.max_rows)
+            _copy(rows, _table_file(payload, output, rows, rules), progress, rules.max_rows)
     job.update_progress(95, "checksum")
     written = output.publish(job.check)
     job.log(f"{progress.rows} rows, {written.size} bytes in {time.monotonic() - started:.1f} s")
@@ -114,14 +113,18 @@ def _table_file(payload: ExportData, output: OutputFile, rows: Rows, rules: Expo
 
 
 def _copy(rows: Rows, table: TableFile, progress: _Progress, max_rows: int) -> None:
-    progress.add(0)
-    for batch in rows.batches:
-        table.write(batch)
-        progress.add(len(batch))
-        if max_rows and progress.rows > max_rows:
-            raise PermanentFailure(f"more than exports.max_rows ({max_rows}) rows")
-    progress.job.check()
-    table.close()
+    try:
+        progress.add(0)
+        for batch in rows.batches:
+            table.write(batch)
+            progress.add(len(batch))
+            if max_rows and progress.rows > max_rows:
+                raise PermanentFailure(f"more than exports.max_rows ({max_rows}) rows")
+        progress.job.check()
+        table.close()
+    except BaseException:
+        table.abandon()
+        raise
 
 
 def _result(payload: ExportData, written: WrittenFile, rows: int, columns: tuple[str, ...]) -> Result:
