@@ -5,13 +5,14 @@ Producers take the checks from here and workers the functions; reading it opens 
 
 from __future__ import annotations
 
-from tasks.queues import data_export, device_operation, email, image_processing, sms
+from tasks.queues import data_export, device_operation, email, image_processing, notification, sms
 from tasks.queues.job import PlatformJob, PlatformQueue
 from tasks.settings import PlatformSettings
 
 QUEUES: tuple[PlatformQueue, ...] = (
     email.QUEUE,
     sms.QUEUE,
+    notification.QUEUE,
     device_operation.QUEUE,
     data_export.QUEUE,
     image_processing.QUEUE,

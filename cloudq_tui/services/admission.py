@@ -50,7 +50,7 @@ def draft(
         queue=queue,
         name=name,
         message=pack_call((data,), {}),
-        rank=_rank(options, definition),
+        rank=_rank(options, definition, data),
         delay=options.delay_ms,
         retries=retries,
         backoff=_compact(backoff) if retries else "",
@@ -78,10 +78,14 @@ def as_job(new: NewJob, data: Any, options: JobOptions) -> Job:
     )
 
 
-def _rank(options: JobOptions, definition: JobDefinition | None) -> int:
+def _rank(options: JobOptions, definition: JobDefinition | None, data: Any) -> int:
+    """A definition may have a `priority_of(data)`, where the priority depends on the payload."""
     if options.priority is not None:
         return options.priority
-    return definition.priority if definition is not None else int(JobPriority.NORMAL)
+    if definition is None:
+        return int(JobPriority.NORMAL)
+    by_payload = getattr(definition, "priority_of", None)
+    return definition.priority if by_payload is None else int(by_payload(data))
 
 
 def _number(published: Mapping[str, Any] | None, key: str) -> int | None:

@@ -18,7 +18,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from cloudq_tui.errors import SettingsError
-from cloudq_tui.settings.section import xdg_folder
+from cloudq_tui.settings.section import SecretUrl, xdg_folder
 from cloudq_tui.settings.sections import PLATFORM_QUEUES
 from cloudq_tui.settings.tree import LayeredSettings, Settings
 
@@ -145,9 +145,9 @@ def _read_yaml(model: type[LayeredSettings], path: Path | None) -> _Layer:
 
 
 def _secrets(kind: Any, value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The keys in a file whose value is secret by its field's type; a URL without a password is not."""
-    if kind is SecretStr and value is not None:
-        parts = urlsplit(str(value)) if "://" in str(value) else None
+    """The keys in a file whose value is secret by its field's type; a plain URL without a password is not."""
+    if kind in {SecretStr, SecretUrl} and value is not None:
+        parts = urlsplit(str(value)) if "://" in str(value) and kind is SecretStr else None
         if parts is None or parts.password is not None:
             yield path
     elif isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):

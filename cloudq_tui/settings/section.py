@@ -27,6 +27,10 @@ class Section(BaseModel):
     )
 
 
+class SecretUrl(SecretStr):
+    """A URL that is secret as a whole, since its path or host is a token; never accepted from the YAML file."""
+
+
 def read_secret(key: str, path: Path | None) -> SecretStr | None:
     """The secret kept in a file (its last line end removed); None without a file.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tasks.payloads.base import MAX_BATCH, Payload, Text, as_list, dump_payload, parse_payload
 from tasks.payloads.data_export import ExportData
 from tasks.payloads.email import Attachment, SendBatchEmail, SendEmail, SendScheduledEmail
+from tasks.payloads.notification import SendBatchNotification, SendNotification
 from tasks.payloads.report_generation import GenerateReport
 from tasks.payloads.sms import SendBatchSms, SendSms, SendVerificationCode
 
@@ -19,8 +20,10 @@ __all__ = [
     "GenerateReport",
     "Payload",
     "SendBatchEmail",
+    "SendBatchNotification",
     "SendBatchSms",
     "SendEmail",
+    "SendNotification",
     "SendScheduledEmail",
     "SendSms",
     "SendVerificationCode",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from tasks.settings import PlatformSettings
 
 Prepare = Callable[[Any], Payload]
 Processor = Callable[[Any, JobContext], Any]
+Urgency = Callable[[Mapping[str, Any]], int]
 
 
 def _as_it_is(payload: Payload) -> Payload:
@@ -23,7 +24,10 @@ def _as_it_is(payload: Payload) -> Payload:
 
 @dataclass(frozen=True, slots=True)
 class PlatformJob:
-    """One job. `prepare` completes or refuses a payload by the settings, after its model accepted it."""
+    """One job. `prepare` completes or refuses a payload by the settings, after its model accepted it.
+
+    `urgency` gives the priority of a checked payload where it depends on that; `priority` stands for all others.
+    """
 
     queue: str
     name: str
@@ -34,10 +38,15 @@ class PlatformJob:
     retries: int | None = None
     backoff: Backoff | None = None
     prepare: Prepare = field(default=_as_it_is, repr=False)
+    urgency: Urgency | None = field(default=None, repr=False)
 
     def check(self, data: Any) -> dict[str, Any]:
         """The payload as it is stored. Raises InvalidPayload naming field and reason."""
         return dump_payload(self.prepare(parse_payload(self.model, data, job=self.name)))
+
+    def priority_of(self, data: Mapping[str, Any]) -> int:
+        """The priority of a payload as `check` gave it."""
+        return self.priority if self.urgency is None else self.urgency(data)
 
     def schema(self) -> dict[str, Any]:
         """The payload's JSON schema, fields named as on the wire."""

@@ -16,6 +16,7 @@ from tasks.settings.devices import DevicesSettings
 from tasks.settings.email import EmailSettings, SmtpSettings
 from tasks.settings.exports import ExportSettings
 from tasks.settings.images import ImageSettings
+from tasks.settings.notification import NotificationSettings
 from tasks.settings.reports import ReportsSettings
 from tasks.settings.sms import SmsSettings
 
@@ -23,6 +24,7 @@ __all__ = [
     "EmailSettings",
     "ExportSettings",
     "ImageSettings",
+    "NotificationSettings",
     "PlatformSettings",
     "ReportsSettings",
     "SmsSettings",
@@ -40,6 +42,8 @@ class PlatformSettings(LayeredSettings):
     """Mails and batches."""
     sms: SmsSettings = SmsSettings()
     """Text messages."""
+    notification: NotificationSettings = NotificationSettings()
+    """Chat and push services and webhooks, by name."""
     exports: ExportSettings = ExportSettings()
     """Databases, their queries, and the folder of exports."""
     reports: ReportsSettings = ReportsSettings()

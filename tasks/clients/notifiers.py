@@ -1,0 +1,149 @@
+"""Ways to notify people and systems, by name: chat and push services by apprise, and webhooks signed by us.
+
+URLs and secrets stay in here: an error names the target, never its URL or a part of it. Loads apprise only when
+its first message goes out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
+
+from cloudq_tui.errors import JobSignal, PermanentFailure, TemporaryFailure
+from tasks.clients.http_call import call
+from tasks.contacts import peer_words
+from tasks.webhooks import sign
+
+if TYPE_CHECKING:
+    from apprise import AppriseResult
+
+_STATUS = re.compile(r"error=(\d{3})\b")
+_BUSY = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is to be told. `id` is the same however often it is tried."""
+
+    id: str
+    title: str
+    body: str
+    level: str
+    kind: str
+
+
+class Notifier(Protocol):
+    """One target. Temporary faults raise TemporaryFailure, the others PermanentFailure."""
+
+    def send(self, note: Note, *, timeout: float) -> None:
+        """Deliver within `timeout` seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AppriseNotifier:
+    """A chat, push or other service by its apprise URL (https://github.com/caronc/apprise/wiki)."""
+
+    name: str
+    url: str = field(repr=False)
+    timeout: float = 10.0
+
+    def send(self, note: Note, *, timeout: float) -> None:
+        from apprise import Apprise, AppriseAsset, AppriseResultStatus, NotifyFormat  # noqa: PLC0415 - heavy
+
+        _quiet()
+        limit = max(0.05, min(self.timeout, timeout))
+        # A fresh one for each message: apprise's own pauses between messages would hold this thread.
+        apprise = Apprise(asset=AppriseAsset(async_mode=False))
+        if not apprise.add(self.url):
+            where = f"notification.targets.{self.name}"
+            raise PermanentFailure(f"target {self.name}: {where} is no URL that apprise knows or takes")
+        for service in apprise:
+            service.socket_connect_timeout = min(service.socket_connect_timeout, limit)
+            service.socket_read_timeout = min(service.socket_read_timeout, limit)
+        with apprise.notify(
+            body=note.body, title=note.title, notify_type=note.level, body_format=NotifyFormat.TEXT, timeout=limit
+        ) as result:
+            if result:
+                return
+            if result.status is AppriseResultStatus.TIMEOUT:
+                raise TemporaryFailure(f"timeout: target {self.name} ({limit:g}s)")
+            raise self._fault(result)
+
+    def _fault(self, result: AppriseResult) -> JobSignal:
+        """apprise tells success from failure only; its log line has the HTTP status of most services."""
+        said = [self._without_secrets(entry.message) for entry in result.logs()]
+        words = f"target {self.name}: {said[-1] if said else 'not delivered'}"
+        status = next((int(found[1]) for found in map(_STATUS.search, said) if found), None)
+        if status is not None and 400 <= status < 500 and status not in _BUSY:
+            return PermanentFailure(words)
+        return TemporaryFailure(words)
+
+    def _without_secrets(self, text: str) -> str:
+        """apprise's words without any part of the URL: what is a host for one service is a token for another."""
+        parts = {part for url in (self.url, unquote(self.url)) for part in re.split(r"[/:@?&=,+\s]+", url)}
+        for part in sorted((part for part in parts if len(part) > 3), key=len, reverse=True):
+            text = text.replace(part, "***")
+        return peer_words(text)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookNotifier:
+    """A URL that takes our JSON, signed as `tasks.webhooks` says."""
+
+    name: str
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+    timeout: float = 10.0
+
+    def send(self, note: Note, *, timeout: float) -> None:
+        message = {
+            "id": note.id,
+            "kind": note.kind,
+            "level": note.level,
+            "title": note.title,
+            "body": note.body,
+        }
+        body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+        headers = {"content-type": "application/json", "user-agent": "cloudq"}
+        headers |= sign(self.secret, note.id, int(time.time()), body)
+        peer = f"target {self.name}"
+        limit = min(self.timeout, timeout)
+        answer = call("POST", self.url, headers=headers, content=body, timeout=limit, peer=peer)
+        if answer.ok:
+            return
+        if answer.busy or answer.broken:
+            raise TemporaryFailure(f"{peer} answered {answer.status}", retry_after=answer.retry_after)
+        raise PermanentFailure(f"{peer} answered {answer.status}")
+
+
+@dataclass(frozen=True, slots=True)
+class Notifiers:
+    """The targets at hand, and why others are not."""
+
+    ready: Mapping[str, Notifier]
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    def target(self, name: str) -> Notifier:
+        """Raises PermanentFailure when there is none of that name."""
+        for known in (name, name.lower()):  # variables of the environment lose their case
+            if known in self.ready:
+                return self.ready[known]
+            if known in self.unavailable:
+                raise PermanentFailure(f"target {name}: {self.unavailable[known]}")
+        raise PermanentFailure(
+            f"target {name}: neither notification.targets nor notification.webhooks has one of that name"
+        )
+
+
+def _quiet() -> None:
+    """Their debug lines carry whole URLs; what apprise says of a failure is in its result."""
+    logging.getLogger("apprise").propagate = False
+    for name in ("urllib3", "requests"):
+        logging.getLogger(name).setLevel(logging.WARNING)
