@@ -141,9 +141,7 @@ def test_pause_resume_empty(client: httpx.Client, operations: QueueOperations) -
     assert client.post("/queues/email/resume").json()["message"] == "the queue was not paused"
 
 
-def test_clean_with_and_without_a_body(
-    client: httpx.Client, operations: QueueOperations, engine: QueueEngine
-) -> None:
+def test_clean_with_and_without_a_body(client: httpx.Client, operations: QueueOperations, engine: QueueEngine) -> None:
     operations.enqueue_many("email", "send-email", [MAIL] * 2)
     fail_one(engine)
     time.sleep(0.005)
@@ -162,9 +160,11 @@ def test_the_test_routes_enqueue(client: httpx.Client, operations: QueueOperatio
     answer = client.post("/queues/test/send-sms", json={"phone": "13800138000", "message": "hi"})
     assert answer.status_code == 202
     assert operations.job("sms", answer.json()["jobId"]).data["phone"] == "138****8000"
-    refused = client.post("/queues/test/start-device", json={"deviceId": "device-001", "operation": "start"})
-    assert refusal(refused) == (422, "no_processor")
-    assert operations.count("device-operation", "waiting") == 0
+    device = {"deviceId": "device-001", "operation": "start"}
+    assert client.post("/queues/test/start-device", json=device).status_code == 202
+    refused = client.post("/queues/test/start-device", json=device | {"operation": "stop"})
+    assert refusal(refused) == (422, "invalid_payload")
+    assert operations.count("device-operation", "waiting") == 1
 
 
 def test_options_travel_with_the_payload(client: httpx.Client, operations: QueueOperations) -> None:
@@ -179,16 +179,12 @@ def test_options_travel_with_the_payload(client: httpx.Client, operations: Queue
     assert answer.json()["error"]["field"] == "options.priority"
 
 
-def test_a_bad_payload_names_its_field_and_queues_nothing(
-    client: httpx.Client, operations: QueueOperations
-) -> None:
+def test_a_bad_payload_names_its_field_and_queues_nothing(client: httpx.Client, operations: QueueOperations) -> None:
     answer = client.post("/queues/test/send-email", json={"subject": "x"})
     assert refusal(answer) == (422, "invalid_payload")
     assert answer.json()["error"]["field"] == "to"
     for content in (b"{", b"[]", b'"x"', b"", b"{}"):
-        refused = client.post(
-            "/queues/test/send-email", content=content, headers={"Content-Type": "application/json"}
-        )
+        refused = client.post("/queues/test/send-email", content=content, headers={"Content-Type": "application/json"})
         assert refused.status_code == 422
         assert refused.json()["error"]["message"]
     assert operations.count("email", "waiting") == 0
@@ -301,8 +297,6 @@ def test_reads_and_enqueues_are_quick(client: httpx.Client, operations: QueueOpe
 def test_many_at_once(client: httpx.Client, operations: QueueOperations) -> None:
     """Endpoints run in threads over one engine."""
     with ThreadPoolExecutor(8) as pool:
-        answers = list(
-            pool.map(lambda _: client.post("/queues/test/send-email", json=MAIL).status_code, range(100))
-        )
+        answers = list(pool.map(lambda _: client.post("/queues/test/send-email", json=MAIL).status_code, range(100)))
     assert answers == [202] * 100
     assert operations.count("email", "waiting") == 100

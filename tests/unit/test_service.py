@@ -142,13 +142,25 @@ def test_rest_and_shell_meet_the_same_checks(service: QueueService) -> None:
         service.enqueue("email", "send-email", {"to": "nobody", "subject": "x"})
 
 
-UNSERVED: list[Callable[[QueueService], Job]] = [
+DEVICE_CALLS: list[Callable[[QueueService], Job]] = [
     lambda s: s.start_device("device-001", "user-123", {"resolution": "1080x1920", "dpi": 480}),
     lambda s: s.stop_device("device-001", "user-123"),
     lambda s: s.restart_device("device-001", "user-123"),
     lambda s: s.reset_device("device-001", "user-123"),
     lambda s: s.install_app("device-001", "com.example.app", "https://example.com/app.apk"),
     lambda s: s.uninstall_app("device-001", "com.example.app"),
+]
+
+
+@pytest.mark.parametrize("call", DEVICE_CALLS)
+def test_device_calls(call: Callable[[QueueService], Job], service: QueueService) -> None:
+    job = call(service)
+    assert job.name.partition("-")[0] == job.data["operation"]
+    assert (job.queue, job.priority) == ("device-operation", JobPriority.HIGH)
+    assert job.data["deviceId"] == "device-001"
+
+
+UNSERVED: list[Callable[[QueueService], Job]] = [
     lambda s: s.generate_report({"report": "daily"}, options=JobOptions(priority=JobPriority.BACKGROUND)),
 ]
 

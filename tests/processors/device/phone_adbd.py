@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import phone_android as android  # noqa: E402
+import phone_android as android
 
 VERSION, MAX_DATA = 0x01000001, 1 << 20
 CNXN, OPEN, OKAY, CLSE, WRTE = (
@@ -159,7 +159,8 @@ def shell(stream: Stream, command: str) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
 
-    assert process.stdout and process.stderr
+    assert process.stdout
+    assert process.stderr
     pumps = [
         threading.Thread(target=pump, args=(process.stdout.fileno(), STDOUT)),
         threading.Thread(target=pump, args=(process.stderr.fileno(), STDERR)),
@@ -189,7 +190,7 @@ def sync(stream: Stream, _: str) -> None:
         elif what == b"SEND":
             _receive_file(stream, path)
         elif what == b"RECV":
-            with open(path, "rb") as file:
+            with Path(path).open("rb") as file:
                 while chunk := file.read(65536):
                     stream.send(struct.pack("<4sI", b"DATA", len(chunk)) + chunk)
             stream.send(struct.pack("<4sI", b"DONE", 0))
@@ -200,9 +201,10 @@ def sync(stream: Stream, _: str) -> None:
 
 def _receive_file(stream: Stream, target: str) -> None:
     path, _, mode = target.rpartition(",")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    part = Path(f"{path}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
     problem = ""
-    with open(f"{path}.part", "wb") as file:
+    with part.open("wb") as file:
         while True:
             what, size = struct.unpack("<4sI", stream.read(8))
             if what == b"DONE":
@@ -213,10 +215,10 @@ def _receive_file(stream: Stream, target: str) -> None:
             except OSError as error:
                 problem = f"write failed: {error.strerror}"
     if problem:
-        os.unlink(f"{path}.part")
+        part.unlink()
         return _fail(stream, problem)
-    os.chmod(f"{path}.part", int(mode) & 0o777)
-    os.replace(f"{path}.part", path)
+    part.chmod(int(mode) & 0o777)
+    part.replace(path)
     return stream.send(struct.pack("<4sI", b"OKAY", 0))
 
 

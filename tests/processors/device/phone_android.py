@@ -130,8 +130,8 @@ def manifest(data: bytes) -> tuple[str, int]:
         kind, header, size = struct.unpack_from("<HHI", data, at)
         if kind == 1:
             count, _, flags, start = struct.unpack_from("<4I", data, at + 8)
-            for offset in struct.unpack_from(f"<{count}I", data, at + header):
-                strings.append(_pooled(data, at + start + offset, utf8=bool(flags & 0x100)))
+            offsets = struct.unpack_from(f"<{count}I", data, at + header)
+            strings += [_pooled(data, at + start + offset, utf8=bool(flags & 0x100)) for offset in offsets]
         elif kind == 0x102:
             name, first, width, count = struct.unpack_from("<20xIHHH", data, at)
             if strings[name] == "manifest":

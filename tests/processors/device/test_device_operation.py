@@ -206,7 +206,7 @@ def test_a_start_out_of_time_gives_back_and_says_timeout(
 ) -> None:
     host = make_host(boot_args=("phone.boot=never",))
     began = time.monotonic()
-    with pytest.raises(TemporaryFailure, match="^timeout"):
+    with pytest.raises(TemporaryFailure, match=r"^timeout"):
         start_device(start(), make_job(ends=began + 5), host=host)
     assert time.monotonic() - began < 6
     assert listed(engine) == []
@@ -267,8 +267,8 @@ def test_devices_on_the_host_network_get_ports_of_their_own(
     assert addresses == ["127.0.0.1:26211", "127.0.0.1:26212"]
     with pytest.raises(TemporaryFailure, match=r"every port of devices\.adb_ports"):
         start_device(start("device-2", network="host"), make_job("job-2"), host=host)
+    bare = make_host(networks=("host",))
     with pytest.raises(PermanentFailure, match=r"needs \{adb_port\}"):
-        bare = make_host(networks=("host",))
         start_device(start("device-2", network="host"), make_job("job-2"), host=bare)
 
 
@@ -283,12 +283,12 @@ def test_a_silent_engine_or_adb_server_ends_the_job_in_time(
 ) -> None:
     began = time.monotonic()
     mute = replace(host, engine=Engine(f"tcp://127.0.0.1:{silent_peer().port}", timeout=30))
-    with pytest.raises(TemporaryFailure, match="^timeout: container engine"):
+    with pytest.raises(TemporaryFailure, match=r"^timeout: container engine"):
         start_device(start(), make_job(ends=began + 0.5), host=mute)
     assert time.monotonic() - began < 1.5
     began = time.monotonic()
     deaf = replace(host, adb=AdbServer(port=silent_peer().port, timeout=0.3), rules=replace(host.rules, boot_timeout=1))
-    with pytest.raises(TemporaryFailure, match="^timeout: .* ADB of"):
+    with pytest.raises(TemporaryFailure, match=r"^timeout: .* ADB of"):
         start_device(start(), make_job(ends=began + 10), host=deaf)
     assert time.monotonic() - began < 4
     assert listed(engine) == []
@@ -298,13 +298,13 @@ def test_an_engine_or_adb_server_that_is_away_is_said_in_words(
     host: DeviceHost, engine: Any, make_job: Callable[..., Any], tmp_path: Path
 ) -> None:
     away = replace(host, engine=Engine(f"unix://{tmp_path}/none.sock"))
-    with pytest.raises(TemporaryFailure, match="cannot reach the container engine at unix://.*No such file"):
+    with pytest.raises(TemporaryFailure, match=r"cannot reach the container engine at unix://.*No such file"):
         start_device(start(), make_job(), host=away)
     wrong = replace(host, engine=Engine("nonsense://x"))
-    with pytest.raises((PermanentFailure, TemporaryFailure), match="container engine|docker_url"):
+    with pytest.raises((PermanentFailure, TemporaryFailure), match=r"container engine|docker_url"):
         start_device(start(), make_job(), host=wrong)
     alone = replace(host, adb=AdbServer(port=1, start=False))
-    with pytest.raises(TemporaryFailure, match="no ADB server at 127.0.0.1:1"):
+    with pytest.raises(TemporaryFailure, match=r"no ADB server at 127\.0\.0\.1:1"):
         start_device(start(), make_job(), host=alone)
     assert listed(engine) == []
 
