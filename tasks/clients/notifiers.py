@@ -65,8 +65,8 @@ class AppriseNotifier:
             where = f"notification.targets.{self.name}"
             raise PermanentFailure(f"target {self.name}: {where} is no URL that apprise knows or takes")
         for service in apprise:
-            service.socket_connect_timeout = min(service.socket_connect_timeout, limit)
-            service.socket_read_timeout = min(service.socket_read_timeout, limit)
+            # A little longer, so that silence is told as a timeout, and the thread that waits ends soon after.
+            service.socket_connect_timeout = service.socket_read_timeout = limit + 0.5
         with apprise.notify(
             body=note.body, title=note.title, notify_type=note.level, body_format=NotifyFormat.TEXT, timeout=limit
         ) as result:
@@ -143,7 +143,7 @@ class Notifiers:
 
 
 def _quiet() -> None:
-    """Their debug lines carry whole URLs; what apprise says of a failure is in its result."""
+    """Their debug lines carry whole URLs; what apprise says of a failure is in its result too."""
     logging.getLogger("apprise").propagate = False
-    for name in ("urllib3", "requests"):
+    for name in ("apprise", "urllib3", "requests"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -16,6 +16,7 @@ from tasks.payloads import Payload, SendBatchNotification, SendNotification
 from tasks.processors import notification as processor
 from tasks.queues.job import PlatformJob, PlatformQueue, Processor
 from tasks.settings import PlatformSettings
+from tasks.webhooks import sign
 
 _BY_KIND = {"payment": JobPriority.CRITICAL, "realtime": JobPriority.HIGH}
 
@@ -78,6 +79,10 @@ class _Outside:
         secret = own.webhooks[name].key(name)
         if not secret:
             raise SettingsError(f"{key} is not set (CLOUDQ_{key.replace('.', '__').upper()} or secret_file)")
+        try:
+            sign(secret, "", 0, b"")
+        except ValueError as error:
+            raise SettingsError(f"{key}: {error}") from None
         return WebhookNotifier(name, own.webhooks[name].url.get_secret_value(), secret, own.timeout)
 
     def for_notes(self, function: Callable[..., Any]) -> Processor:

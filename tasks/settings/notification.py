@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from cloudq_tui.settings import Section, read_secret
 from cloudq_tui.settings.section import SecretUrl
@@ -13,8 +14,15 @@ from tasks.settings.common import FolderOrFile
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
+def _web(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be a URL such as https://hooks.example.com/cloudq")
+    return url
+
+
 class WebhookSettings(Section):
-    url: SecretStr
+    url: Annotated[SecretStr, AfterValidator(_web)]
     """Where our signed JSON is posted to."""
     secret: SecretStr | None = None
     """What signs it; only from the environment, or use secret_file. `whsec_` marks one in base64."""
