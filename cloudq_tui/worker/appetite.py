@@ -33,26 +33,32 @@ class Appetite:
         self._mean: dict[str, float] = {}
         self._first = 0
 
-    def started(self, queue: str) -> None:
+    def start(self, queue: str) -> bool:
+        """Whether a thread may run a job of that queue now; if so it counts from here on.
+
+        Where several queues are served none gets the last thread, so that slow ones cannot hold them all.
+        """
+        if not self.has_room(queue):
+            return False
+        if self._crowd is not None and self._several and not self._crowd.enter(queue, self._pool - 1):
+            return False
         self._busy[queue] += 1
-        if self._crowd is not None:
-            self._crowd.show(queue)
+        return True
 
     def ended(self, queue: str, seconds: float) -> None:
         """One slow job stops the claiming ahead at once; it returns as the mean comes down again."""
         self._busy[queue] -= 1
         if self._crowd is not None:
-            self._crowd.show(None)
+            self._crowd.leave()
         past = self._mean.get(queue, seconds)
         self._mean[queue] = seconds if seconds > 4 * past else _FORGET * past + (1 - _FORGET) * seconds
 
     def overestimated(self, queue: str) -> None:
-        """A job claimed ahead found no thread in time."""
-        self._mean[queue] = max(self._mean.get(queue, 0.0), AHEAD * self._workers)
+        """A job claimed ahead found no thread in time: none more until the queue's jobs show themselves quick."""
+        self._mean[queue] = max(self._mean.get(queue, 0.0), 2 * AHEAD * self._workers)
 
     def has_room(self, queue: str) -> bool:
-        """Whether a thread may take a job of that queue now. Where several queues are served none gets the last
-        thread, so that slow ones cannot hold them all."""
+        """Whether it looks as if a thread may take a job of that queue now."""
         return self._busy[queue] < self._share(queue)
 
     def rotated(self) -> Sequence[str]:
@@ -71,8 +77,10 @@ class Appetite:
         claims, most_ahead = [], 0
         limited = any(self._huey.engine.limiter)
         for queue in self.rotated():
-            limits = self._huey.limits(queue)
-            room = min(idle, self._share(queue) - self._busy[queue] - ready[queue])
+            share, limits = self._share(queue), self._huey.limits(queue)
+            if not share:
+                continue
+            room = min(idle, share - self._busy[queue] - ready[queue])
             ahead = 0 if limited or any(limits) else self._ahead(queue) - ready[queue]
             want = max(0, room) + max(0, ahead)
             if want > 0:
@@ -80,9 +88,13 @@ class Appetite:
                 most_ahead = max(most_ahead, ahead)
         return claims, min(MOST, idle + most_ahead)
 
+    @property
+    def _several(self) -> bool:
+        return self._pool > 1 and len(self._huey.served()) > 1
+
     def _share(self, queue: str) -> int:
         share = self._workers
-        if self._pool > 1 and len(self._huey.served()) > 1:
+        if self._several:
             others = self._crowd.elsewhere(queue) if self._crowd is not None else 0
             share = max(0, min(share, self._pool - 1 - others))
         most = self._huey.options_of(queue).per_worker

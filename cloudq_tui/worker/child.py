@@ -159,9 +159,7 @@ def main() -> None:
         # Worker processes forked later must not keep it, and an exec on SIGHUP must.
         os.environ[_PIPE] = descriptor
         os.set_inheritable(int(descriptor), True)
-        threading.Thread(
-            target=_end_with_parent, args=(int(descriptor),), name="cloudq-parent", daemon=True
-        ).start()
+        threading.Thread(target=_end_with_parent, args=(int(descriptor),), name="cloudq-parent", daemon=True).start()
     from huey.bin.huey_consumer import consumer_main  # noqa: PLC0415 - after the watch on the parent has begun
 
     consumer_main()

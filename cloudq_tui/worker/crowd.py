@@ -1,14 +1,17 @@
 """What the sibling worker processes of one consumer run now, in memory they share.
 
-It lets no queue hold the last worker process. A glance, not a lock: two processes may pass it in the same instant;
-the engine's own concurrency limits are exact.
+It lets no queue hold the last worker process. To enter is exact, under a file lock that falls with a process that
+is killed; to look is a glance.
 """
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class Crowd:
@@ -17,14 +20,27 @@ class Crowd:
     def __init__(self, workers: int, queues: Sequence[str]) -> None:
         self._numbers = {queue: number for number, queue in enumerate(queues, start=1)}
         self._places = multiprocessing.get_context("fork").RawArray("i", 2 * workers)
+        # POSIX record locks belong to the process, so one descriptor serves all the forked ones.
+        self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the consumer
         self._mine: int | None = None
         self._pid = 0
 
-    def show(self, queue: str | None) -> None:
-        """This process runs a job of that queue now, or none."""
+    def enter(self, queue: str, most: int) -> bool:
+        """Run a job of that queue here from now on, unless `most` siblings run one already."""
+        place = self._place()
+        if place is None:
+            return True
+        with self._exclusively():
+            if self.elsewhere(queue) >= most:
+                return False
+            self._places[place + 1] = self._numbers.get(queue, 0)
+        return True
+
+    def leave(self) -> None:
+        """This process runs no job now."""
         place = self._place()
         if place is not None:
-            self._places[place + 1] = 0 if queue is None else self._numbers.get(queue, 0)
+            self._places[place + 1] = 0
 
     def elsewhere(self, queue: str) -> int:
         """How many siblings run a job of that queue."""
@@ -35,20 +51,25 @@ class Crowd:
             if place != mine and self._places[place + 1] == number and _alive(self._places[place])
         )
 
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
     def _place(self) -> int | None:
         """The place of this process; taken from a dead sibling where none is free."""
         pid = os.getpid()
         if self._pid != pid:
             self._pid, self._mine = pid, None
         if self._mine is None:
-            for place in range(0, len(self._places), 2):
-                if not _alive(self._places[place]):
-                    self._places[place] = pid
-                    if self._places[place] == pid:
-                        self._mine = place
-                        break
-        elif self._places[self._mine] != pid:
-            self._mine = None  # a sibling took the same place in the same instant
+            with self._exclusively():
+                free = (place for place in range(0, len(self._places), 2) if not _alive(self._places[place]))
+                self._mine = next(free, None)
+                if self._mine is not None:
+                    self._places[self._mine], self._places[self._mine + 1] = pid, 0
         return self._mine
 
 

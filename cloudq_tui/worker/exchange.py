@@ -180,8 +180,7 @@ class Exchange:
     def _pop(self) -> Taken | None:
         for _ in range(len(self._ready)):
             taken = self._ready.popleft()
-            if self._appetite.has_room(taken.claim.queue):
-                self._appetite.started(taken.claim.queue)
+            if self._appetite.start(taken.claim.queue):
                 self._running[taken.claim.id, taken.claim.token] = taken
                 return taken
             self._ready.append(taken)
@@ -233,9 +232,7 @@ class Exchange:
         if not handed:
             if not claims:
                 return ClaimResult((), None)
-            return huey.engine.claim(
-                claims, worker=worker, request=request, lease=lease, limit=limit, space=huey.name
-            )
+            return huey.engine.claim(claims, worker=worker, request=request, lease=lease, limit=limit, space=huey.name)
         finishes = [one.finish for one in handed]
         accepted, result = huey.engine.finish(
             finishes,

@@ -181,9 +181,7 @@ class CloudqHuey(ExecutingHuey):
     def catalog(self) -> list[CatalogEntry]:
         """What this instance can run, for `engine.publish`."""
         served = self.served()
-        return [
-            _entry(task, self.options_of(task.queue)) for task in self._registry.classes() if task.queue in served
-        ]
+        return [_entry(task, self.options_of(task.queue)) for task in self._registry.classes() if task.queue in served]
 
     def limits(self, queue: str) -> tuple[int, int, int]:
         """A queue's concurrency and limiter, as a claim names them."""

@@ -179,6 +179,7 @@ class LeaseKeeper:
             running=running,
             started=self._started,
             version=_version(),
+            clock=round(time.time() * 1000),
         )
 
 

@@ -149,9 +149,7 @@ class CloudqTaskWrapper(TaskWrapper):  # type: ignore[misc]
             task.eta = moment(eta, delay, self.huey.utc)
         return task
 
-    def schedule(
-        self, args: Any = None, kwargs: Any = None, eta: Any = None, delay: Any = None, **options: Any
-    ) -> Any:
+    def schedule(self, args: Any = None, kwargs: Any = None, eta: Any = None, delay: Any = None, **options: Any) -> Any:
         if eta is None and delay is None:
             args, eta, delay = _only_a_time(args)
         if kwargs is not None and not isinstance(kwargs, dict):
