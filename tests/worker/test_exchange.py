@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -198,13 +199,33 @@ def test_max_tasks_recycles_a_worker_and_loses_nothing(huey: CloudqHuey, states:
 
 def test_a_crowd_counts_the_others_that_live() -> None:
     crowd = Crowd(3, ("a", "b"))
-    crowd.show("a")
+    assert crowd.enter("a", 2)
     assert (crowd.elsewhere("a"), crowd.elsewhere("b")) == (0, 0)
     crowd._places[2], crowd._places[3] = 1, 1  # a live process that is not this one
     crowd._places[4], crowd._places[5] = 2**22 + 1, 1  # none has this pid
     assert (crowd.elsewhere("a"), crowd.elsewhere("b")) == (1, 0)
-    crowd.show(None)
+    crowd.leave()
+    assert not crowd.enter("a", 1)
+    assert crowd.enter("a", 2)
     assert crowd.elsewhere("unknown") == 0
+
+
+def test_a_crowd_lets_no_more_in_than_agreed() -> None:
+    crowd, context = Crowd(6, ("a", "b")), multiprocessing.get_context("fork")
+    entered, leave = context.SimpleQueue(), context.Event()
+
+    def worker() -> None:
+        entered.put(crowd.enter("a", 4))
+        leave.wait(30)
+
+    workers = [context.Process(target=worker) for _ in range(6)]
+    for one in workers:
+        one.start()
+    answers = [entered.get() for _ in workers]
+    leave.set()
+    for one in workers:
+        one.join()
+    assert sorted(answers) == [False, True, True, True, True, True]
 
 
 def test_a_request_asked_again_gives_the_same_jobs(huey: CloudqHuey) -> None:
