@@ -87,6 +87,7 @@ class SqlSource:
             engine = sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
         except (exc.ArgumentError, ImportError) as error:
             raise PermanentFailure(f"source {self.name}: no driver for {url.drivername}: {error}") from None
+        sa.event.listen(engine, "handle_error", _close_cursor)
         if self.read_only and backend in _READ_ONLY:
             sa.event.listen(engine, "connect", _read_only(_READ_ONLY[backend]))
         return engine
@@ -227,6 +228,14 @@ def _read_only(statement: str) -> Any:
             cursor.execute(statement)
 
     return refuse_writes
+
+
+def _close_cursor(context: sa.ExceptionContext) -> None:
+    """SQLAlchemy leaves the cursor of a broken connection open, and psycopg warns of it."""
+    ran = context.execution_context
+    if context.is_disconnect and ran is not None:
+        with suppress(Exception):
+            ran.cursor.close()
 
 
 def _for_sqlite(value: Any) -> Any:
