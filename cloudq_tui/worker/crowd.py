@@ -10,6 +10,7 @@ import fcntl
 import multiprocessing
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,7 +22,9 @@ class Crowd:
         self._numbers = {queue: number for number, queue in enumerate(queues, start=1)}
         self._places = multiprocessing.get_context("fork").RawArray("i", 2 * workers)
         # POSIX record locks belong to the process, so one descriptor serves all the forked ones.
-        self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the consumer
+        self._lock, path = tempfile.mkstemp(prefix="cloudq-")
+        os.unlink(path)  # noqa: PTH108 - no name is needed
+        weakref.finalize(self, os.close, self._lock)
         self._mine: int | None = None
         self._pid = 0
 
