@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from cloudq_tui.cli import acting, looking
+from cloudq_tui.cli import acting, examining, looking
 from cloudq_tui.cli.door import Door
 from cloudq_tui.errors import CloudqError, Conflict
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(looking.commands)
 app.add_typer(acting.commands)
+app.add_typer(examining.commands)
 
 Worker = Annotated[
     bool | None,

@@ -128,9 +128,7 @@ class QueueReader:
             raise JobNotFound(f"no job's id begins with {id_or_prefix}")
         if len(found) > 1:
             some = ", ".join(f"{queue}/{job_id}" for queue, job_id in found[:3])
-            raise AmbiguousId(
-                f"{id_or_prefix} fits more than one job: {some}; give more of the id or name the queue"
-            )
+            raise AmbiguousId(f"{id_or_prefix} fits more than one job: {some}; give more of the id or name the queue")
         return found[0]
 
     def preview(
@@ -276,6 +274,8 @@ def _workers(rows: Sequence[Any]) -> list[WorkerInfo]:
                 started=fields["started"],
                 seen=number(ends),
                 version=fields["version"],
+                # A worker of an older version tells neither.
+                clock_ahead=fields["clock"] - fields["at"] if fields.get("clock") and "at" in fields else None,
             )
         )
     return sorted(found, key=lambda worker: worker.id)

@@ -193,7 +193,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What a worker process says of itself with each heartbeat."""
+    """What a worker process says of itself with each heartbeat. `clock` is its own clock then, epoch ms."""
 
     worker: str
     host: str
@@ -203,6 +203,7 @@ class Presence:
     running: int = 0
     started: int = 0
     version: str = ""
+    clock: int = 0
 
 
 @dataclass(frozen=True, slots=True)

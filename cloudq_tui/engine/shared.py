@@ -27,11 +27,12 @@ class SharedVerbs:
 
     def beat(self, presence: Presence, *, ttl: int) -> None:
         """Say that a worker lives, for `ttl` ms."""
-        base, ends = keys.shared_base(self.prefix), self.now() + ttl
+        base, at = keys.shared_base(self.prefix), self.now()
+        ends = at + ttl
         with self.connection.guard():
             pipe = self.connection.client.pipeline(transaction=False)
             pipe.zadd(base + keys.WORKERS, {presence.worker: ends})
-            pipe.set(base + keys.WORKER + presence.worker, json.dumps(asdict(presence)), px=ttl)
+            pipe.set(base + keys.WORKER + presence.worker, json.dumps(asdict(presence) | {"at": at}), px=ttl)
             pipe.zremrangebyscore(base + keys.WORKERS, "-inf", ends - ttl - 3600_000)
             pipe.execute()
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """One live consumer process. `seen` and `started` are epoch ms on the server's clock."""
+    """One live consumer process. `seen` and `started` are epoch ms on the server's clock.
+
+    `clock_ahead` is by how many ms its own clock was ahead of the server's at its last beat; None: not told.
+    """
 
     id: str
     host: str
@@ -18,3 +21,4 @@ class WorkerInfo:
     started: int = 0
     seen: int = 0
     version: str = ""
+    clock_ahead: int | None = None

@@ -30,6 +30,7 @@ from cloudq_tui.models.queue import BulkResult
 from cloudq_tui.services.admission import as_job, draft
 from cloudq_tui.services.catalog import Catalog, JobDefinition
 from cloudq_tui.services.checks import check_grace, cleanable_state, finished_state, milliseconds
+from cloudq_tui.services.doctor import Doctor, Report
 from cloudq_tui.services.masking import mask_text
 from cloudq_tui.services.views import QueueViews
 from cloudq_tui.settings import Settings
@@ -83,9 +84,7 @@ class QueueOperations(QueueViews):
             gone = as_job(new, checked, options)
             return replace(gone, state=JobState.COMPLETED, due=None, reason="accepted before, its record is gone")
 
-    def enqueue_many(
-        self, queue: str, name: str, items: Sequence[Any], options: JobOptions | None = None
-    ) -> list[Job]:
+    def enqueue_many(self, queue: str, name: str, items: Sequence[Any], options: JobOptions | None = None) -> list[Job]:
         """Check all, then queue all in few round trips. Raises as `enqueue`, and InvalidOptions for a job id."""
         self._check_writable("enqueue")
         options = options or JobOptions()
@@ -175,9 +174,7 @@ class QueueOperations(QueueViews):
             " ".join(part for part in (which.value, name, mask_text(error)) if part),
         )
 
-    def empty_queue(
-        self, queue: str, on_progress: OnProgress | None = None, *, undoable: bool = True
-    ) -> BulkResult:
+    def empty_queue(self, queue: str, on_progress: OnProgress | None = None, *, undoable: bool = True) -> BulkResult:
         """Remove the jobs that wait or are delayed now. A pause stays, active jobs go on."""
         self._begin("empty", queue)
         cutoff = self._engine.now()
@@ -232,6 +229,20 @@ class QueueOperations(QueueViews):
         )
         return entry, result
 
+    def examine(self, *, repair: bool = False) -> Report:
+        """Whether Redis, the queues' data and the workers are sound; with `repair`, what can be mended is mended.
+
+        Raises ReadOnly for a repair; an unreachable Redis is a finding.
+        """
+        if repair:
+            self._check_writable("doctor --repair")
+        doctor = Doctor(self._engine, self._reader, self.settings)
+        try:
+            return doctor.examine(self._all_queues, repair=repair)
+        finally:
+            for queue, count, detail in doctor.repairs():
+                self._note("repair", queue, count, detail)
+
     # --- inner ---------------------------------------------------------------------------------------------
 
     def _check_writable(self, action: str) -> None:
@@ -255,9 +266,7 @@ class QueueOperations(QueueViews):
         drafts = []
         for data in items:
             checked = data if definition is None else definition.check(data)
-            new = draft(
-                queue, name, checked, options, definition=definition, settings=settings, published=published
-            )
+            new = draft(queue, name, checked, options, definition=definition, settings=settings, published=published)
             drafts.append((new, checked))
         return drafts
 
