@@ -62,8 +62,13 @@ class Batch:
         """The indexes that no run has settled yet."""
         return [index for index in range(self._total) if str(index) not in self._outcomes]
 
+    def begin_try(self, index: int) -> None:
+        """Keep that this item is being tried now, for a run that follows when this one is killed."""
+        self._tried[str(index)] = time.time()
+        self._save()
+
     def seconds_since_try(self, index: int) -> float | None:
-        """How long ago an earlier run tried this item in vain; None if none did."""
+        """How long ago an earlier run tried this item, in vain or to an end nobody knows; None if none did."""
         at = self._tried.get(str(index))
         return None if at is None else max(0.0, time.time() - at)
 

@@ -1,7 +1,7 @@
 """Ways to notify people and systems, by name: chat and push services by apprise, and webhooks signed by us.
 
-URLs and secrets stay in here: an error names the target, never its URL or a part of it. Loads apprise only when
-its first message goes out.
+URLs and secrets stay in here: an error names the target, never its URL or a part of it. Loads apprise, so only a
+worker may import this.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import unquote
+
+from apprise import Apprise, AppriseAsset, AppriseResult, AppriseResultStatus, NotifyFormat
 
 from cloudq_tui.errors import JobSignal, PermanentFailure, TemporaryFailure
 from tasks.clients.http_call import call
 from tasks.contacts import peer_words
 from tasks.webhooks import sign
 
-if TYPE_CHECKING:
-    from apprise import AppriseResult
+# Their debug lines carry whole URLs; what apprise says of a failure is in its result too.
+logging.getLogger("apprise").propagate = False
+for _name in ("apprise", "urllib3", "requests"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 _STATUS = re.compile(r"error=(\d{3})\b")
 _BUSY = frozenset({408, 425, 429})
@@ -55,10 +59,8 @@ class AppriseNotifier:
     timeout: float = 10.0
 
     def send(self, note: Note, *, timeout: float) -> None:
-        from apprise import Apprise, AppriseAsset, AppriseResultStatus, NotifyFormat  # noqa: PLC0415 - heavy
-
-        _quiet()
         limit = max(0.05, min(self.timeout, timeout))
+        deadline = time.monotonic() + limit
         # A fresh one for each message: apprise's own pauses between messages would hold this thread.
         apprise = Apprise(asset=AppriseAsset(async_mode=False))
         if not apprise.add(self.url):
@@ -68,11 +70,16 @@ class AppriseNotifier:
             # A little longer, so that silence is told as a timeout, and the thread that waits ends soon after.
             service.socket_connect_timeout = service.socket_read_timeout = limit + 0.5
         with apprise.notify(
-            body=note.body, title=note.title, notify_type=note.level, body_format=NotifyFormat.TEXT, timeout=limit
+            body=note.body,
+            title=note.title,
+            notify_type=note.level,
+            body_format=NotifyFormat.TEXT,
+            timeout=max(0.01, deadline - time.monotonic()),
         ) as result:
             if result:
                 return
-            if result.status is AppriseResultStatus.TIMEOUT:
+            # A worker's own alarm at this moment is swallowed by apprise and comes back as a plain failure.
+            if result.status is AppriseResultStatus.TIMEOUT or time.monotonic() > deadline - 0.05:
                 raise TemporaryFailure(f"timeout: target {self.name} ({limit:g}s)")
             raise self._fault(result)
 
@@ -140,10 +147,3 @@ class Notifiers:
         raise PermanentFailure(
             f"target {name}: neither notification.targets nor notification.webhooks has one of that name"
         )
-
-
-def _quiet() -> None:
-    """Their debug lines carry whole URLs; what apprise says of a failure is in its result too."""
-    logging.getLogger("apprise").propagate = False
-    for name in ("apprise", "urllib3", "requests"):
-        logging.getLogger(name).setLevel(logging.WARNING)

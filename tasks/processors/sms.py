@@ -63,15 +63,13 @@ def send_verification_code(payload: SendVerificationCode, job: JobContext, *, ga
         _refuse_old(payload)
         gateway.provider(gateway.default)  # refuses before a place is taken
         key = f"code:{phone_key(payload.phone)}"
-        if time.time() - stored.get("tried", 0.0) >= MINUTE and (wait := job.limit(key, 1, MINUTE)):
-            job.defer(wait, "limit: one code a minute per number")
-        job.update_progress(30, "send")
-        try:
-            sent = _send_code(payload, job, gateway)
-        except TemporaryFailure:
-            # The place taken above is this job's own: its next attempt must not wait for itself.
+        if time.time() - stored.get("tried", 0.0) >= MINUTE:
+            if wait := job.limit(key, 1, MINUTE):
+                job.defer(wait, "limit: one code a minute per number")
+            # The place is this job's own: neither its next attempt nor one after a kill may wait for it.
             job.checkpoint({"tried": time.time()})
-            raise
+        job.update_progress(30, "send")
+        sent = _send_code(payload, job, gateway)
         job.checkpoint({"sent": sent})
     with suppress(JobSignal):
         job.update_progress(80, "send")
@@ -136,12 +134,15 @@ def _send_all(
         preferred = message.provider or gateway.default
         gateway.provider(preferred)  # refuses before a place is taken
         since = batch.seconds_since_try(index)
-        if since is None or since >= MINUTE:
+        fresh = since is None or since >= MINUTE
+        if fresh:
             _take_number(job, item.phone)
 
         def before(name: str) -> None:
-            if name != preferred or since is None or since >= MINUTE:
+            if fresh or name != preferred:
                 _take_provider(job, name, gateway.max_per_minute)
+            if fresh:
+                batch.begin_try(index)
 
         text = Text(item.phone, message.message, message.template, message.variables)
         name, receipt = _send_around(preferred, text, job, gateway, before)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from functools import cached_property, wraps
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from cloudq_tui.errors import SettingsError
 from cloudq_tui.models.context import JobContext
 from cloudq_tui.models.job import JobPriority
 from cloudq_tui.settings import read_secret
-from tasks.clients.notifiers import AppriseNotifier, Notifier, Notifiers, WebhookNotifier
-from tasks.payloads import Payload, SendBatchNotification, SendNotification
-from tasks.processors import notification as processor
-from tasks.queues.job import PlatformJob, PlatformQueue, Processor
+from tasks.payloads import SendBatchNotification, SendNotification
+from tasks.queues.job import PlatformJob, PlatformQueue
 from tasks.settings import PlatformSettings
 from tasks.webhooks import sign
+
+if TYPE_CHECKING:
+    from tasks.clients.notifiers import Notifier, Notifiers
 
 _BY_KIND = {"payment": JobPriority.CRITICAL, "realtime": JobPriority.HIGH}
 
@@ -28,7 +29,7 @@ def jobs(settings: PlatformSettings) -> list[PlatformJob]:
             queue="notification",
             name="send-notification",
             model=SendNotification,
-            function=outside.for_notes(processor.send_notification),
+            function=outside.send_notification,
             timeout=timedelta(minutes=5),
             urgency=urgency,
         ),
@@ -36,7 +37,7 @@ def jobs(settings: PlatformSettings) -> list[PlatformJob]:
             queue="notification",
             name="send-batch-notification",
             model=SendBatchNotification,
-            function=outside.for_notes(processor.send_batch_notification),
+            function=outside.send_batch_notification,
             timeout=timedelta(hours=2),
             urgency=lambda data: min(map(urgency, data["notifications"])),
         ),
@@ -54,12 +55,23 @@ class _Outside:
     def __init__(self, settings: PlatformSettings) -> None:
         self._settings = settings
 
+    def send_notification(self, payload: SendNotification, job: JobContext) -> Any:
+        from tasks.processors import notification  # noqa: PLC0415 - loads apprise
+
+        return notification.send_notification(payload, job, notifiers=self.notifiers)
+
+    def send_batch_notification(self, payload: SendBatchNotification, job: JobContext) -> Any:
+        from tasks.processors import notification  # noqa: PLC0415 - the same
+
+        return notification.send_batch_notification(payload, job, notifiers=self.notifiers)
+
     @cached_property
     def notifiers(self) -> Notifiers:
+        from tasks.clients.notifiers import Notifiers  # noqa: PLC0415 - the same
+
         own = self._settings.notification
-        ready: dict[str, Notifier] = {
-            name: AppriseNotifier(name, url.get_secret_value(), own.timeout) for name, url in own.targets.items()
-        }
+        targets = {name: url.get_secret_value() for name, url in own.targets.items()}
+        ready: dict[str, Notifier] = {name: self._service(name, url) for name, url in targets.items()}
         unavailable: dict[str, str] = {}
         for name in (*own.target_files, *own.webhooks):
             try:
@@ -68,12 +80,19 @@ class _Outside:
                 unavailable[name] = str(error)
         return Notifiers(ready, unavailable)
 
-    def _from_file(self, name: str) -> AppriseNotifier:
-        own = self._settings.notification
-        url = read_secret(f"notification.target_files.{name}", own.target_files[name])
-        return AppriseNotifier(name, url.get_secret_value() if url else "", own.timeout)
+    def _service(self, name: str, url: str) -> Notifier:
+        from tasks.clients.notifiers import AppriseNotifier  # noqa: PLC0415 - the same
 
-    def _webhook(self, name: str) -> WebhookNotifier:
+        return AppriseNotifier(name, url, self._settings.notification.timeout)
+
+    def _from_file(self, name: str) -> Notifier:
+        file = self._settings.notification.target_files[name]
+        url = read_secret(f"notification.target_files.{name}", file)
+        return self._service(name, url.get_secret_value() if url else "")
+
+    def _webhook(self, name: str) -> Notifier:
+        from tasks.clients.notifiers import WebhookNotifier  # noqa: PLC0415 - the same
+
         own = self._settings.notification
         key = f"notification.webhooks.{name}.secret"
         secret = own.webhooks[name].key(name)
@@ -84,15 +103,6 @@ class _Outside:
         except ValueError as error:
             raise SettingsError(f"{key}: {error}") from None
         return WebhookNotifier(name, own.webhooks[name].url.get_secret_value(), secret, own.timeout)
-
-    def for_notes(self, function: Callable[..., Any]) -> Processor:
-        """`function` with the targets."""
-
-        @wraps(function)
-        def processor(payload: Payload, job: JobContext) -> Any:
-            return function(payload, job, notifiers=self.notifiers)
-
-        return processor
 
 
 QUEUE = PlatformQueue("notification", jobs, needs=("apprise",))

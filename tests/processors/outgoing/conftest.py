@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -65,6 +66,10 @@ class HttpPeer:
                 except BaseException as fault:  # noqa: BLE001 - told to the test by `url`'s teardown
                     peer.faults.append(fault)
                     reply = Reply(500, b"check failed")
+                with suppress(ConnectionError):  # the client may have been killed meanwhile
+                    self._reply(reply)
+
+            def _reply(self, reply: Reply) -> None:
                 self.send_response(reply.status)
                 for name, value in {"content-length": str(len(reply.content)), **reply.headers}.items():
                     self.send_header(name, value)
