@@ -24,6 +24,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from cloudq_tui.bootstrap import Runtime, default_actor
 from cloudq_tui.errors import CloudqError
 from cloudq_tui.models.job import JobOptions, JobPriority
+from tasks.demo_receiver import notice, receiver
+from tasks.queues import notification
 from tasks.service import QueueService
 
 GOOD, SLOW, FLAKY, BUSY, UNKNOWN = (f"{kind}.example" for kind in ("good", "slow", "flaky", "busy", "unknown"))
@@ -86,17 +88,19 @@ def scenery(folder: Path) -> Iterator[Scenery]:
     controller = Controller(_MailWorld(), hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        yield Scenery(
-            {
-                "CLOUDQ_SMTP__HOST": "127.0.0.1",
-                "CLOUDQ_SMTP__PORT": str(port),
-                "CLOUDQ_SMTP__TLS": "none",
-                "CLOUDQ_SMTP__FROM": "Cloud phones <noreply@demo.example>",
-                "CLOUDQ_SMS__PROVIDER": "sandbox",
-                "CLOUDQ_SMS__PROVIDERS__SANDBOX__OUTBOX": str(folder / "outbox.jsonl"),
-                "CLOUDQ_SMS__MAX_PER_MINUTE": "600",
-            }
-        )
+        with receiver() as notified:
+            yield Scenery(
+                {
+                    "CLOUDQ_SMTP__HOST": "127.0.0.1",
+                    "CLOUDQ_SMTP__PORT": str(port),
+                    "CLOUDQ_SMTP__TLS": "none",
+                    "CLOUDQ_SMTP__FROM": "Cloud phones <noreply@demo.example>",
+                    "CLOUDQ_SMS__PROVIDER": "sandbox",
+                    "CLOUDQ_SMS__PROVIDERS__SANDBOX__OUTBOX": str(folder / "outbox.jsonl"),
+                    "CLOUDQ_SMS__MAX_PER_MINUTE": "600",
+                    **notified,
+                }
+            )
     finally:
         controller.stop()
 
@@ -152,9 +156,15 @@ class Feeder:
         if self._random.random() < 0.5:
             code = f"{self._random.randrange(10**6):06}"
             self._service.send_verification_code(self._phone(), code)
+        for _ in range(self._random.randint(0, 2)):
+            self._notify()
         if self._random.random() < 0.05:
             low = JobOptions(priority=int(JobPriority.LOW))
             self._service.send_batch_email([self._mail(GOOD) for _ in range(self._random.randint(20, 60))], low)
+
+    def _notify(self) -> None:
+        if not notification.QUEUE.missing():
+            self._service.send_notification(**notice(self._random))
 
     def _mail(self, domain: str) -> dict[str, Any]:
         name = self._random.choice(_NAMES)

@@ -18,7 +18,7 @@ from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import Job, JobOptions
 from cloudq_tui.services.operations import QueueOperations
 from tasks.catalog import definitions
-from tasks.payloads import Payload, SendEmail, SendSms, dump_payload, parse_payload
+from tasks.payloads import Payload, SendEmail, SendNotification, SendSms, dump_payload, parse_payload
 from tasks.queues.email import EmailRules
 from tasks.settings import PlatformSettings, load_platform_settings
 
@@ -42,9 +42,7 @@ class QueueService(QueueOperations):
         self._scheduled = next(one for one in jobs if one.name == "send-scheduled-email")
         parts = runtime or build(actor=actor, read_only=read_only, definitions=jobs)
         self._own_runtime = None if runtime else parts
-        super().__init__(
-            parts.engine, parts.reader, parts.settings, actor=actor, read_only=read_only, definitions=jobs
-        )
+        super().__init__(parts.engine, parts.reader, parts.settings, actor=actor, read_only=read_only, definitions=jobs)
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +143,30 @@ class QueueService(QueueOperations):
         """Queue a code; `expires_in` minutes from now it is not sent any more."""
         data = {"phone": phone, "code": code, "expiresIn": expires_in}
         return self.enqueue("sms", "send-verification-code", data, options)
+
+    # notification ----------------------------------------------------------------------------------------
+
+    def send_notification(
+        self,
+        *,
+        targets: str | Sequence[str],
+        body: str,
+        title: str | None = None,
+        level: str | None = None,
+        kind: str | None = None,
+        options: JobOptions | None = None,
+    ) -> Job:
+        """Queue one notification to places that the worker's settings name; `kind` gives its priority."""
+        data = _given(targets=_plain(targets), body=body, title=title, level=level, kind=kind)
+        return self.enqueue("notification", "send-notification", data, options)
+
+    def send_batch_notification(
+        self, notifications: Iterable[Data | SendNotification], options: JobOptions | None = None
+    ) -> list[Job]:
+        """Queue many notifications, one job for every `email.batch_size` of them."""
+        name = "send-batch-notification"
+        checked = _checked(SendNotification, notifications, name, "notifications")
+        return self._enqueue_chunks("notification", name, "notifications", checked, options)
 
     # devices and reports: refused by NoProcessor until their queues have one ------------------------------
 

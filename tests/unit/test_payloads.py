@@ -206,9 +206,7 @@ def test_too_many_recipients_are_sent_to_the_batch_call(name: str) -> None:
     if "scheduled" in name:
         data = mail | {"scheduledTime": "2030-01-01T00:00:00Z"}
     limited = job(name, email=EmailSettings(max_recipients=2))
-    with pytest.raises(
-        InvalidPayload, match=r"3 recipients.*at most 2 \(email\.max_recipients\).*send_batch_email"
-    ):
+    with pytest.raises(InvalidPayload, match=r"3 recipients.*at most 2 \(email\.max_recipients\).*send_batch_email"):
         limited.check(data)
     assert job(name).check(data)
 
@@ -243,14 +241,18 @@ def test_schemas_carry_wire_names_and_docs() -> None:
 
 
 def test_priorities_are_the_platforms() -> None:
-    assert {one.name: one.priority for one in definitions(PlatformSettings())} == {
+    expected = {
         "send-email": 5,
         "send-batch-email": 7,
         "send-scheduled-email": 5,
         "send-sms": 5,
         "send-batch-sms": 7,
         "send-verification-code": 1,
+        "send-notification": 5,
+        "send-batch-notification": 5,
     }
+    found = {one.name: one.priority for one in definitions(PlatformSettings())}
+    assert {name: found[name] for name in expected} == expected
 
 
 def test_settings_come_from_the_environment_and_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -293,9 +295,7 @@ def test_from_and_roots_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("sms: {provider: pigeon}", "sms.provider"),
     ],
 )
-def test_a_wrong_setting_is_one_line(
-    text: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
+def test_a_wrong_setting_is_one_line(text: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(SettingsError) as raised:

@@ -91,7 +91,7 @@ def test_one_bad_mail_of_a_batch_refuses_it_whole(service: QueueService) -> None
     assert queued(service) == 0
 
 
-@pytest.mark.parametrize("call", ["send_batch_email", "send_batch_sms"])
+@pytest.mark.parametrize("call", ["send_batch_email", "send_batch_sms", "send_batch_notification"])
 def test_an_empty_batch(call: str, service: QueueService) -> None:
     with pytest.raises(InvalidPayload, match="is empty"):
         getattr(service, call)([])
@@ -129,6 +129,18 @@ def test_sms_calls(service: QueueService) -> None:
     code = service.send_verification_code("13800138000", "123456", 5)
     assert (code.priority, code.data["expiresIn"]) == (JobPriority.CRITICAL, 5)
     assert code.data["expiresAt"] > code.timestamp
+
+
+def test_notification_calls(service: QueueService) -> None:
+    job = service.send_notification(targets=("ops", "crm"), body="Paid", title="Order 7", kind="payment")
+    assert (job.queue, job.name, job.priority) == ("notification", "send-notification", JobPriority.CRITICAL)
+    assert job.data["targets"] == ["ops", "crm"]
+    many = [{"targets": "ops", "body": "x"}] * 100 + [{"targets": "ops", "body": "x", "kind": "realtime"}]
+    batch = service.send_batch_notification(many)
+    assert [(len(job.data["notifications"]), job.priority) for job in batch] == [
+        (100, JobPriority.NORMAL),
+        (1, JobPriority.HIGH),
+    ]
 
 
 def test_options_travel(service: QueueService) -> None:
