@@ -5,7 +5,7 @@ Producers take the checks from here and workers the functions; reading it opens 
 
 from __future__ import annotations
 
-from tasks.queues import data_export, device_operation, email, image_processing, notification, sms
+from tasks.queues import data_export, device_operation, email, image_processing, log_processing, notification, sms
 from tasks.queues.job import PlatformJob, PlatformQueue
 from tasks.settings import PlatformSettings
 
@@ -16,6 +16,7 @@ QUEUES: tuple[PlatformQueue, ...] = (
     device_operation.QUEUE,
     data_export.QUEUE,
     image_processing.QUEUE,
+    log_processing.QUEUE,
 )
 
 

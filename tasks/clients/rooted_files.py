@@ -46,13 +46,13 @@ class NewFile:
 
     def replace(self, name: str) -> None:
         """Give it its name; a file that had it is replaced."""
-        self._sync()
+        self.sync()
         os.rename(self._partial, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         os.fsync(self._folder)
 
     def add(self, name: str) -> None:
         """Give it its name. Raises FileExistsError when another file has it."""
-        self._sync()
+        self.sync()
         try:
             os.link(self._partial, name, src_dir_fd=self._folder, dst_dir_fd=self._folder, follow_symlinks=False)
         except OSError as error:
@@ -64,7 +64,7 @@ class NewFile:
             os.rename(self._partial, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         os.fsync(self._folder)
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
 
@@ -107,9 +107,9 @@ class OpenFolder:
         os.fsync(self._descriptor)
 
     @contextmanager
-    def new(self) -> Iterator[NewFile]:
-        """A file under a temporary name; removed unless it got a name of its own."""
-        partial, descriptor = self._locked_new()
+    def new(self, mode: int = 0o666) -> Iterator[NewFile]:
+        """A file under a temporary name; removed unless it got a name of its own. `mode` is cut by the umask."""
+        partial, descriptor = self._locked_new(mode)
         try:
             with os.fdopen(descriptor, "r+b") as file:
                 yield NewFile(self._descriptor, partial, file)
@@ -120,18 +120,18 @@ class OpenFolder:
     def sweep(self) -> None:
         """Remove what killed writers left: their locks fell with them."""
         for name in self.names():
-            if not _PARTIAL.fullmatch(name):
+            if not is_partial(name):
                 continue
             with suppress(OSError), self.open(name) as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.remove(name)
 
-    def _locked_new(self) -> tuple[str, int]:
+    def _locked_new(self, mode: int) -> tuple[str, int]:
         """A new locked file. A sweep that saw it before it was locked has removed it: then another."""
         while True:
             partial = f".cloudq-{secrets.token_hex(8)}.partial"
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(partial, flags, 0o640, dir_fd=self._descriptor)
+            descriptor = os.open(partial, flags, mode, dir_fd=self._descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
                 return partial, descriptor
@@ -187,3 +187,8 @@ def _entry(folder: int, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file of that name is one in the making, or what a killed writer left of one."""
+    return _PARTIAL.fullmatch(name) is not None

@@ -16,6 +16,7 @@ from tasks.settings.devices import DevicesSettings
 from tasks.settings.email import EmailSettings, SmtpSettings
 from tasks.settings.exports import ExportSettings
 from tasks.settings.images import ImageSettings
+from tasks.settings.logs import LogSettings
 from tasks.settings.notification import NotificationSettings
 from tasks.settings.reports import ReportsSettings
 from tasks.settings.sms import SmsSettings
@@ -24,6 +25,7 @@ __all__ = [
     "EmailSettings",
     "ExportSettings",
     "ImageSettings",
+    "LogSettings",
     "NotificationSettings",
     "PlatformSettings",
     "ReportsSettings",
@@ -52,6 +54,8 @@ class PlatformSettings(LayeredSettings):
     """Android devices."""
     images: ImageSettings = ImageSettings()
     """Pictures."""
+    logs: LogSettings = LogSettings()
+    """Logs."""
     timezone: str = Field(default_factory=lambda: Settings().timezone)
     """The product's own setting: here it is the zone of a scheduledTime that names none."""
 

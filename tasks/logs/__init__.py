@@ -1,0 +1,1 @@
+"""What log-processing does to files and lines: archive, clean, parse, count. Speaks to no queue."""
