@@ -13,12 +13,20 @@ from cloudq_tui.models.context import JobContext
 from cloudq_tui.models.job import JobPriority
 from tasks.devices import DeviceSpec, parse_size
 from tasks.payloads import Payload
-from tasks.payloads.device_operation import ResetDevice, RestartDevice, StartDevice, StopDevice
+from tasks.payloads.device_operation import (
+    InstallApp,
+    ResetDevice,
+    RestartDevice,
+    StartDevice,
+    StopDevice,
+    UninstallApp,
+)
 from tasks.queues.job import PlatformJob, PlatformQueue, Processor
 from tasks.settings import PlatformSettings
 from tasks.settings.devices import FALLBACK, DeviceSettings, DevicesSettings
 
 if TYPE_CHECKING:
+    from tasks.clients.download import Downloader
     from tasks.device_host import DeviceHost, DeviceRules
 
 NAME = "device-operation"
@@ -31,6 +39,8 @@ def jobs(settings: PlatformSettings) -> list[PlatformJob]:
         "stop-device": (StopDevice, outside.stop, 2),
         "restart-device": (RestartDevice, outside.restart, 7),
         "reset-device": (ResetDevice, outside.reset, 10),
+        "install-app": (InstallApp, outside.install, 20),
+        "uninstall-app": (UninstallApp, outside.uninstall, 10),
     }
     return [
         PlatformJob(
@@ -66,6 +76,20 @@ class _Outside:
             rules=rules(devices),
         )
 
+    @cached_property
+    def downloader(self) -> Downloader:
+        from tasks.clients.download import Downloader  # noqa: PLC0415
+
+        rules = self._settings.download
+        return Downloader(
+            folder=rules.folder,
+            max_size=parse_size(rules.max_size),
+            timeout=rules.timeout,
+            allow_http=rules.allow_http,
+            allow_private=rules.allow_private,
+            ca_file=rules.ca_file,
+        )
+
     def start(self, payload: Payload, job: JobContext) -> Any:
         return self._operate("start_device", payload, job)
 
@@ -77,6 +101,17 @@ class _Outside:
 
     def reset(self, payload: Payload, job: JobContext) -> Any:
         return self._operate("reset_device", payload, job)
+
+    def install(self, payload: InstallApp, job: JobContext) -> Any:
+        from tasks.processors.device_apps import install_app  # noqa: PLC0415
+
+        limit = self._settings.install_timeout
+        return install_app(payload, job, host=self.host, downloader=self.downloader, install_timeout=limit)
+
+    def uninstall(self, payload: UninstallApp, job: JobContext) -> Any:
+        from tasks.processors.device_apps import uninstall_app  # noqa: PLC0415
+
+        return uninstall_app(payload, job, host=self.host, install_timeout=self._settings.install_timeout)
 
     def _operate(self, function: str, payload: Payload, job: JobContext) -> Any:
         from tasks.processors import device_operation  # noqa: PLC0415
@@ -126,4 +161,4 @@ def _bytes(size: int | str | None) -> int | None:
     return None if size is None else parse_size(size)
 
 
-QUEUE = PlatformQueue(NAME, jobs)
+QUEUE = PlatformQueue(NAME, jobs, needs=("cryptography", "asn1crypto"))
