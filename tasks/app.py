@@ -7,6 +7,7 @@ import logging
 from cloudq_tui.bootstrap import build_huey
 from cloudq_tui.settings import Settings, load_settings
 from cloudq_tui.worker.huey import CloudqHuey
+from tasks import maintenance
 from tasks.catalog import QUEUES
 from tasks.queues.job import PlatformJob
 from tasks.settings import load_platform_settings
@@ -33,6 +34,7 @@ def make_huey(settings: Settings | None = None) -> CloudqHuey:
             continue
         for job in queue.jobs(platform):
             _register(huey, settings, job)
+    maintenance.register(huey, settings)
     return huey
 
 

@@ -17,7 +17,7 @@ from cloudq_tui.services.alerts import queue_alerts
 from cloudq_tui.services.catalog import Catalog
 from cloudq_tui.services.checks import check_grace, checked_state, cleanable_state, finished_state
 from cloudq_tui.services.masking import mask_job, mask_text
-from cloudq_tui.settings import Settings
+from cloudq_tui.settings import MAINTENANCE, Settings
 
 _KNOWN_FOR = 5.0  # seconds for which the list of queues without settings is believed
 _BACKLOG = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED)
@@ -123,9 +123,7 @@ class QueueViews:
         entries = self._reader.audit(200)
         undone = {entry.detail for entry in entries if entry.action == "undo"}
         since = self._engine.now() - UNDO_MS
-        mine = (
-            entry for entry in entries if entry.act and entry.at >= since and entry.actor.name == self.actor.name
-        )
+        mine = (entry for entry in entries if entry.act and entry.at >= since and entry.actor.name == self.actor.name)
         return next((entry for entry in mine if entry.act not in undone), None)
 
     # --- inner ---
@@ -143,7 +141,7 @@ class QueueViews:
 
     def _is_internal(self, name: str) -> bool:
         own = self.settings.queues.get(name)
-        return own is not None and own.internal
+        return name == MAINTENANCE if own is None else own.internal
 
     def _check_queue(self, queue: str) -> None:
         if queue in self.settings.queues or queue in self._catalog.queues() or queue in self._known[1]:

@@ -14,6 +14,7 @@ from cloudq_tui.settings.loader import load_settings, load_settings_as
 from cloudq_tui.settings.redis import RedisSettings, SentinelSettings
 from cloudq_tui.settings.section import Section, read_secret, xdg_folder
 from cloudq_tui.settings.sections import (
+    MAINTENANCE,
     PLATFORM_QUEUES,
     RESERVED_QUEUES,
     AlertSettings,
@@ -29,6 +30,7 @@ from cloudq_tui.settings.sections import (
 from cloudq_tui.settings.tree import LayeredSettings, Settings, host_timezone
 
 __all__ = [
+    "MAINTENANCE",
     "PLATFORM_QUEUES",
     "RESERVED_QUEUES",
     "AlertSettings",

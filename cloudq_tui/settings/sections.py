@@ -14,6 +14,9 @@ from cloudq_tui.settings.section import CommaList, Section
 RESERVED_QUEUES = frozenset({"test"})
 """Names no queue may bear: the REST interface's own routes stand there."""
 
+MAINTENANCE = "maintenance"
+"""The queue of the platform's own upkeep; like every queue marked internal it stays out of status and totals."""
+
 PLATFORM_QUEUES: Mapping[str, Mapping[str, Any]] = {
     "email": {},
     "sms": {},
