@@ -5,7 +5,16 @@ Producers take the checks from here and workers the functions; reading it opens 
 
 from __future__ import annotations
 
-from tasks.queues import data_export, device_operation, email, image_processing, log_processing, notification, sms
+from tasks.queues import (
+    data_export,
+    device_operation,
+    email,
+    image_processing,
+    log_processing,
+    notification,
+    report_generation,
+    sms,
+)
 from tasks.queues.job import PlatformJob, PlatformQueue
 from tasks.settings import PlatformSettings
 
@@ -15,6 +24,7 @@ QUEUES: tuple[PlatformQueue, ...] = (
     notification.QUEUE,
     device_operation.QUEUE,
     data_export.QUEUE,
+    report_generation.QUEUE,
     image_processing.QUEUE,
     log_processing.QUEUE,
 )
