@@ -2,7 +2,7 @@
 
 httpx bounds each wait; a peer that sends a byte at a time would hold a worker for hours. So the call runs on an
 event loop of its own and is given up as a whole. Redirects are not followed: an answer comes from the endpoint
-that the settings name, or not at all.
+that the settings name, or not at all. httpx is loaded by the first call: producers import this too.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-
-import httpx
 
 from cloudq_tui.errors import TemporaryFailure
 
@@ -83,27 +81,36 @@ def call(
 
     Raises Unanswered; its text names the peer as `peer`, never by the URL.
     """
+    import httpx  # noqa: PLC0415 - see above
+
     limit = max(0.05, timeout)
     loop = asyncio.new_event_loop()
     try:
-        work = _exchange(method, url, dict(headers), content, limit)
+        # Unpacked by nobody: a few bytes could become any number.
+        work = _exchange(method, url, {**headers, "accept-encoding": "identity"}, content, limit)
         return loop.run_until_complete(asyncio.wait_for(work, limit))
     except (TimeoutError, httpx.TimeoutException):
         raise Unanswered(f"timeout: {peer} ({limit:g}s)") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise Unanswered(f"cannot reach {peer}: {_reason(error)}") from None
+    except BaseExceptionGroup as group:
+        # A worker's alarm went off inside the library's own tasks, which wrap what they meet.
+        faults = _inner(group)
+        raise next((one for one in faults if not isinstance(one, httpx.HTTPError | OSError)), faults[0]) from None
     finally:
         # Not Runner.close(): that one waits for a name lookup that hangs in the executor's thread.
         loop.close()
 
 
 async def _exchange(method: str, url: str, headers: dict[str, str], content: bytes, limit: float) -> Answer:
+    import httpx  # noqa: PLC0415 - see above
+
     async with (
         httpx.AsyncClient(verify=_trusted(), timeout=limit, follow_redirects=False) as client,
         client.stream(method, url, headers=headers, content=content) as response,
     ):
         body = bytearray()
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > LARGEST_ANSWER:
                 raise httpx.ReadError("the answer is too long")
@@ -111,14 +118,24 @@ async def _exchange(method: str, url: str, headers: dict[str, str], content: byt
         return Answer(response.status_code, {name.lower(): names[name] for name in names}, bytes(body))
 
 
+def _inner(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [one for part in error.exceptions for one in _inner(part)]
+
+
 @functools.cache
 def _trusted() -> ssl.SSLContext:
     """Shared by all calls: reading the certificates takes longer than a request."""
+    import httpx  # noqa: PLC0415 - see above
+
     return httpx.create_ssl_context()
 
 
 def _reason(error: Exception) -> str:
     """The kind of fault in words of our own: the library's may repeat the address."""
+    import httpx  # noqa: PLC0415 - see above
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

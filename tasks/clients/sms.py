@@ -133,7 +133,7 @@ def read_json(answer: Answer) -> dict[str, object] | None:
     """The body as a JSON object; None if it is none."""
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -411,7 +411,9 @@ def test_an_answer_that_is_no_json_goes_by_its_status(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"Response": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"{}", b'{"Response": 3}', b"\xff", b"[" * 99999, b"x" * 2_000_000]
+)
 def test_a_good_status_with_nonsense_is_no_success(make: Make, peer: Any, name: str, body: bytes) -> None:
     peer.replies(200, body)
     with pytest.raises(ProviderDown):
@@ -540,3 +542,18 @@ def test_secrets_come_from_files_too(make: Make, peer: Any, tmp_path: Any) -> No
     check_twilio(peer.last)
     with pytest.raises(PermanentFailure, match=r"auth_token_file: .*No such file"):
         make("twilio", auth_token=None, auth_token_file=str(tmp_path / "none"))
+
+
+def test_an_alarm_inside_the_library_comes_out_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process worker's hard timeout may strike inside the tasks of the HTTP library, which wrap it."""
+    from tasks.clients import http_call
+
+    class Alarm(Exception):
+        pass
+
+    async def alarmed(*_: Any) -> Any:
+        raise BaseExceptionGroup("tasks", [OSError("closed"), ExceptionGroup("x", [Alarm("alarm")])])
+
+    monkeypatch.setattr(http_call, "_exchange", alarmed)
+    with pytest.raises(Alarm):
+        http_call.call("POST", "http://127.0.0.1:1", headers={}, timeout=1, peer="x")
