@@ -98,8 +98,7 @@ def call(
         faults = _inner(group)
         raise next((one for one in faults if not isinstance(one, httpx.HTTPError | OSError)), faults[0]) from None
     finally:
-        # Not Runner.close(): that one waits for a name lookup that hangs in the executor's thread.
-        loop.close()
+        _close(loop)
 
 
 async def _exchange(method: str, url: str, headers: dict[str, str], content: bytes, limit: float) -> Answer:
@@ -116,6 +115,16 @@ async def _exchange(method: str, url: str, headers: dict[str, str], content: byt
                 raise httpx.ReadError("the answer is too long")
         names: Mapping[str, Any] = response.headers
         return Answer(response.status_code, {name.lower(): names[name] for name in names}, bytes(body))
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Not Runner.close(): that one waits for a name lookup that hangs in the executor's thread."""
+    left = asyncio.all_tasks(loop)
+    for task in left:  # an alarm broke the loop off; their sockets are closed by their end
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=0.3))
+    loop.close()
 
 
 def _inner(error: BaseException) -> list[BaseException]:

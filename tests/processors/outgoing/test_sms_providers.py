@@ -557,3 +557,30 @@ def test_an_alarm_inside_the_library_comes_out_as_itself(monkeypatch: pytest.Mon
     monkeypatch.setattr(http_call, "_exchange", alarmed)
     with pytest.raises(Alarm):
         http_call.call("POST", "http://127.0.0.1:1", headers={}, timeout=1, peer="x")
+
+
+def test_an_alarm_between_the_librarys_steps_leaves_nothing_open(
+    silent_peer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    import gc
+    import signal
+
+    from tasks.clients import http_call
+
+    class Alarm(Exception):
+        pass
+
+    def strike(*_: Any) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for delay in (0.1, 0.2):
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            with pytest.raises(Alarm):
+                http_call.call("GET", f"http://127.0.0.1:{silent_peer().port}", headers={}, timeout=9, peer="x")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    gc.collect()
+    assert "Task was destroyed" not in caplog.text
