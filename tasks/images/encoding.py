@@ -6,15 +6,32 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, features
 
 from cloudq_tui.errors import PermanentFailure
 from tasks.images.picture import Metadata
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+Check = Callable[[], None]
 DEFAULT_QUALITY = {"jpeg": 85, "webp": 80, "avif": 75}
 _LARGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "avif": 65_535, "png": 65_535}
+_LARGE = 4_000_000  # pixels
+_THOROUGH: dict[str, dict[str, Any]] = {
+    "jpeg": {"optimize": True, "progressive": True},
+    "png": {"optimize": True},
+    "webp": {"method": 4},
+    "avif": {"speed": 6},
+}
+_FAST: dict[str, dict[str, Any]] = {
+    "jpeg": {"optimize": True},
+    "png": {"compress_level": 4},
+    "webp": {"method": 1},
+    "avif": {"speed": 9},
+}
 _BEST_TRY = 95
 _SMALLEST_SIDE = 16
 _PALETTES = (256, 64, 16)
@@ -31,24 +48,36 @@ class Target:
     metadata: Metadata = field(default_factory=Metadata)
 
 
-def encode(image: Image.Image, target: Target) -> bytes:
-    """Raises PermanentFailure when the format is not to be had, or not for a picture this large."""
+class _Watched(io.BytesIO):
+    """Encoders that write in pieces (png, plain jpeg) can be stopped between them."""
+
+    def __init__(self, check: Check) -> None:
+        super().__init__()
+        self._check = check
+
+    def write(self, data: Buffer, /) -> int:
+        self._check()
+        return super().write(data)
+
+
+def encode(image: Image.Image, target: Target, check: Check) -> bytes:
+    """Raises PermanentFailure when the format is not to be had, or not for a picture this large, or what `check` does.
+
+    What is large is written faster, if larger: most encoders cannot be interrupted.
+    """
     if target.format == "avif" and not features.check("avif"):
         raise PermanentFailure("avif is not in this worker's Pillow")
     largest = _LARGEST_SIDE[target.format]
     if max(image.size) > largest:
         raise PermanentFailure(f"{target.format} holds at most {largest} pixels a side, not {max(image.size)}")
-    options: dict[str, Any] = {}
-    if target.format == "png":
-        options["optimize"] = image.width * image.height <= 4_000_000  # beyond, it costs seconds for little
-    else:
+    pace = _FAST if image.width * image.height > _LARGE else _THOROUGH
+    options = dict(pace[target.format])
+    if target.format != "png":
         options["quality"] = target.quality or DEFAULT_QUALITY[target.format]
-    if target.format == "jpeg":
-        options |= {"optimize": True, "progressive": True}
-    elif target.lossless:
-        options |= {"lossless": True} if target.format == "webp" else {"quality": 100, "subsampling": "4:4:4"}
+    if target.lossless:
+        options["lossless"] = True
     options |= _metadata(target)
-    written = io.BytesIO()
+    written = _Watched(check)
     fit_for(image, target).save(written, target.format.upper(), **options)
     return written.getvalue()
 
@@ -80,7 +109,7 @@ class SizeGoal:
     max_bytes: int
     min_quality: int
     shrink: bool
-    check: Callable[[], None]
+    check: Check
 
     def reach(self, image: Image.Image, target: Target) -> tuple[bytes, Image.Image]:
         """The best file within the limit and the picture in it. Raises PermanentFailure when there is none."""
@@ -99,7 +128,7 @@ class SizeGoal:
             return self._fewer_colours(image, target)
         if target.lossless:
             self.check()
-            return encode(image, target)
+            return encode(image, target, self.check)
         return self._lower_quality(image, target)
 
     def _lower_quality(self, image: Image.Image, target: Target) -> bytes:
@@ -120,18 +149,18 @@ class SizeGoal:
 
     def _fewer_colours(self, image: Image.Image, target: Target) -> bytes:
         self.check()
-        data = encode(image, target)
+        data = encode(image, target, self.check)
         for colours in _PALETTES:
             if len(data) <= self.max_bytes:
                 break
             self.check()
             plain = image.convert("RGBA") if image.mode == "RGBA" else image.convert("RGB")
-            data = encode(plain.quantize(colours, method=Image.Quantize.FASTOCTREE), target)
+            data = encode(plain.quantize(colours, method=Image.Quantize.FASTOCTREE), target, self.check)
         return data
 
     def _try(self, image: Image.Image, target: Target, quality: int) -> bytes:
         self.check()
-        return encode(image, Target(target.format, quality, False, target.background, target.metadata))
+        return encode(image, Target(target.format, quality, False, target.background, target.metadata), self.check)
 
     def _smaller(self, image: Image.Image, size: int) -> Image.Image | None:
         if not self.shrink or min(image.size) <= _SMALLEST_SIDE:

@@ -111,10 +111,13 @@ def stamp(image: Image.Image, mark: Image.Image, wanted: Watermark) -> Image.Ima
     """Lay `mark` over the picture."""
     faint = mark.getchannel("A").point(lambda value: round(value * wanted.opacity))
     mark.putalpha(faint)
-    layer = Image.new("RGBA", image.size)
-    layer.paste(mark, _place(image.size, mark.size, wanted))
-    stamped = Image.alpha_composite(image.convert("RGBA"), layer)
-    return stamped if image.mode == "RGBA" else stamped.convert("RGB")
+    left, top = _place(image.size, mark.size, wanted)
+    # Only the part below the mark: a layer of the whole picture would need three more of it in memory.
+    below = image.crop((left, top, left + mark.width, top + mark.height)).convert("RGBA")
+    below.alpha_composite(mark)
+    stamped = image.convert("RGB") if image.mode == "L" else image.copy()
+    stamped.paste(below if stamped.mode == "RGBA" else below.convert(stamped.mode), (left, top))
+    return stamped
 
 
 def _place(picture: tuple[int, int], mark: tuple[int, int], wanted: Watermark) -> tuple[int, int]:

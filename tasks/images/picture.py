@@ -77,15 +77,14 @@ def _available(formats: tuple[str, ...]) -> tuple[str, ...]:
 def _upright(source: Image.Image) -> Picture:
     name = "jpeg" if source.format == "MPO" else str(source.format).lower()
     profile, xmp = source.info.get("icc_profile") or b"", source.info.get("xmp") or b""
-    image = source
     try:
-        image = ImageOps.exif_transpose(source)
-        exif = image.getexif().tobytes() if image.getexif() else b""
-        xmp = image.info.get("xmp") or b""
+        ImageOps.exif_transpose(source, in_place=True)
+        exif = source.getexif().tobytes() if source.getexif() else b""
+        xmp = source.info.get("xmp") or b""
     except Exception:  # noqa: BLE001 - a camera's broken notes are no reason to refuse the picture
         exif = b""
-    pixels = plain_pixels(image)
-    if (pixels.mode == "L" and image.mode != "L") or image.mode in {"CMYK", "YCbCr", "LAB", "HSV"}:
+    pixels = plain_pixels(source)
+    if (pixels.mode == "L" and source.mode != "L") or source.mode in {"CMYK", "YCbCr", "LAB", "HSV"}:
         profile = b""  # it described other channels than these
     pixels.info = {}
     return Picture(pixels, name, Metadata(exif, profile, xmp if isinstance(xmp, bytes) else xmp.encode()))

@@ -94,9 +94,15 @@ class Convert(Payload):
     quality: Quality | None = None
     """1 to 100; the format's own default unless said. Not for png."""
     lossless: bool = False
-    """Keep every pixel (webp, avif)."""
+    """Keep every pixel: webp only, since png does so anyway."""
     background: Colour = "#ffffff"
     """What shows through where jpeg knows no transparency."""
+
+    @model_validator(mode="after")
+    def _can_be_lossless(self) -> Self:
+        if self.lossless and self.format != "webp":
+            raise ValueError("lossless goes with webp only")
+        return self
 
 
 class Compress(Payload):

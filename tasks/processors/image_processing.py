@@ -58,9 +58,9 @@ def process_image(payload: ProcessImage, job: JobContext, *, files: RootedFiles,
         mark, _ = _read(files, files.resolve(path), rules)
         return read_picture(mark, limit, what="the watermark").image
 
-    image = _work(payload, job, picture, Studio(limit, read_mark, rules.font))
+    kept = _work(payload, job, picture, Studio(limit, read_mark, rules.font))
     job.update_progress(80, "encode")
-    written, image = _encode(payload, job, image, picture, name)
+    written, image = _encode(payload, job, picture.image, kept, name)
     job.update_progress(90, "write")
     _write(files, output, written, job)
     # The file is there: a cancellation or timeout that arrives now can no longer undo it.
@@ -94,32 +94,33 @@ def _output(payload: ProcessImage, files: RootedFiles, source: Path, name: str) 
     return files.resolve(str(source.parent / f"{stem}-{digest}{_SUFFIX[name]}"))
 
 
-def _work(payload: ProcessImage, job: JobContext, picture: Picture, studio: Studio) -> Image.Image:
-    image = picture.image
+def _work(payload: ProcessImage, job: JobContext, picture: Picture, studio: Studio) -> Metadata:
+    """Take the picture through its operations, each freeing what the one before made; what is written beside it."""
+    before = picture.image.mode
     for number, operation in enumerate(payload.operations):
         job.update_progress(10 + 70 * number / len(payload.operations), operation.type)
         try:
-            image = studio.apply(image, operation)
+            picture.image = studio.apply(picture.image, operation)
         except (ValueError, MemoryError) as error:
             raise PermanentFailure(f"{operation.type}: {type(error).__name__}") from error
-    return image
+    kept, after, stripping = picture.metadata, picture.image.mode, payload.stripping
+    if before != after and "L" in {before, after}:
+        kept = Metadata(kept.exif, b"", kept.xmp)  # a profile of grey does not fit colours
+    if stripping is not None:
+        kept = Metadata(profile=kept.profile if stripping.keep_profile else b"")
+    return kept
 
 
 def _encode(
-    payload: ProcessImage, job: JobContext, image: Image.Image, picture: Picture, name: str
+    payload: ProcessImage, job: JobContext, image: Image.Image, metadata: Metadata, name: str
 ) -> tuple[bytes, Image.Image]:
-    conversion, goal, stripping = payload.conversion, payload.compression, payload.stripping
-    metadata = picture.metadata
-    if image.mode != picture.image.mode and "L" in {image.mode, picture.image.mode}:
-        metadata = Metadata(metadata.exif, b"", metadata.xmp)  # a profile of grey does not fit colours
-    if stripping is not None:
-        metadata = Metadata(profile=metadata.profile if stripping.keep_profile else b"")
+    conversion, goal = payload.conversion, payload.compression
     target = Target(name, metadata=metadata)
     if conversion is not None:
         target = Target(name, conversion.quality, conversion.lossless, conversion.background, metadata)
     try:
         if goal is None:
-            return encode(image, target), image
+            return encode(image, target, job.check), image
         return SizeGoal(goal.max_bytes, goal.min_quality, goal.shrink, job.check).reach(image, target)
     except (OSError, ValueError) as error:
         raise PermanentFailure(f"the picture cannot be written as {name}: {type(error).__name__}") from error

@@ -164,6 +164,28 @@ def test_transparency_gets_a_ground_only_where_it_must(run: Any, root: Path) -> 
     assert colour(jpeg, 10, 10) == "blue"
 
 
+def test_lossless_keeps_every_pixel(run: Any, root: Path) -> None:
+    source = photo(root / "a.png")
+    image = opened(run(source, {"type": "convert", "format": "webp", "lossless": True}))
+    with Image.open(source) as original:
+        assert image.convert("RGB").tobytes() == original.convert("RGB").tobytes()
+
+
+def test_a_slow_encoder_can_be_stopped_between_its_pieces(run: Any, root: Path, job: Any) -> None:
+    source = photo(root / "a.png", (600, 500))
+    show = job.update_progress
+
+    def cancel(percent: float, step: str = "") -> None:
+        show(percent, step)
+        job.cancelled = step == "encode"
+
+    job.update_progress = cancel
+    with pytest.raises(Cancelled):
+        run(source, {"type": "convert", "format": "png"})
+    assert (80, "encode") in job.progress
+    assert [path.name for path in root.iterdir()] == ["a.png"]
+
+
 def test_an_animation_keeps_its_first_frame(run: Any, root: Path) -> None:
     frames = [Image.new("RGB", (30, 30), name) for name in ("red", "blue")]
     frames[0].save(root / "a.gif", save_all=True, append_images=frames[1:])
@@ -355,6 +377,7 @@ def test_the_input_is_never_the_output(run: Any, root: Path) -> None:
         ({"operations": [{"type": "watermark"}]}, "exactly one"),
         ({"operations": [{"type": "convert", "format": "exe"}]}, "'jpeg', 'png', 'webp' or 'avif'"),
         ({"operations": [{"type": "compress", "maxBytes": 900}] * 2}, "at most one compress"),
+        ({"operations": [{"type": "convert", "format": "avif", "lossless": True}]}, "webp only"),
         ({"output": "b.txt"}, "must end in one of"),
         ({"output": "../b.png"}, r"'\.\.'"),
         ({"output": "sub/b.png"}, "bare name"),
