@@ -32,6 +32,7 @@ SUFFIXES: Final[dict[str, str]] = {
     "limit": ":L:",  # + key: zset of places taken by JobContext.limit
     "trash": ":tr:",  # + act: hash id -> where the job stood, for an undo
     "lock": ":K:",  # + key: the lease that owns it
+    "outbox": ":out",  # list: on a cluster, what finished jobs left for other slots until it is delivered
 }
 
 QUEUES: Final = ":queues"  # set of queue names that ever had a job or a worker
