@@ -1,7 +1,7 @@
 """Databases by SQLAlchemy: one read-only session per job, rows streamed by a server-side cursor.
 
-Every wait is watched: by the driver's own timeout while connecting, then by a watchdog, which also ends a query whose
-job was cancelled. What a database says of an error is passed on without statement and values.
+Every wait is watched, so that it ends with the job's time and with its cancellation. What a database says of an error
+is passed on without statement and values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from cloudq_tui.errors import PermanentFailure, TemporaryFailure
 from cloudq_tui.models.context import JobContext
 from tasks.clients.named_query import NamedQuery
-from tasks.clients.watchdog import Watchdog
+from tasks.clients.watchdog import Attempt, Watchdog
 from tasks.contacts import peer_words
 
 # SQLSTATE classes after which trying again can help: connection, rollback, resources, operator, system, locks.
@@ -38,8 +38,8 @@ class SqlSource:
     """One database. `name` is what errors call it, for its URL holds what is nobody's business."""
 
     name: str
-    url: str
-    password: str | None = None
+    url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
     statement_timeout: float = 300.0
     read_only: bool = True
@@ -52,7 +52,8 @@ class SqlSource:
         engine = self._engine(url, limit)
         try:
             with self._told():
-                connection = engine.connect()
+                attempt = Attempt(engine.connect, discard=sa.Connection.close)
+                connection = attempt.result(job, limit, f"source {self.name}: connecting")
             with closing(connection):
                 yield SqlSession(self, connection, job)
         finally:

@@ -9,12 +9,61 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Generic, TypeVar
 
 from cloudq_tui.errors import CloudqError, TemporaryFailure
 from cloudq_tui.models.context import JobContext
 
 _TICK = 0.2  # seconds between two looks
 _PATIENCE = 1.5  # seconds a call gets to end by itself before it is aborted harder
+
+
+T = TypeVar("T")
+
+
+class Attempt(Generic[T]):
+    """A call that nothing can interrupt, such as connecting: made in a thread that is left behind when it is late.
+
+    What a late call makes after all goes to `discard`.
+    """
+
+    def __init__(self, act: Callable[[], T], *, discard: Callable[[T], None]) -> None:
+        self._act = act
+        self._discard = discard
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._left = False
+        self._made: list[T] = []
+        self._error: BaseException | None = None
+
+    def result(self, job: JobContext, seconds: float, what: str) -> T:
+        """Raises what the call raised, TemporaryFailure("timeout ..."), or what ended the job."""
+        limit = min(seconds, job.time_remaining)
+        deadline = time.monotonic() + limit
+        threading.Thread(target=self._run, name="attempt", daemon=True).start()
+        while not self._done.wait(max(0.0, min(_TICK, deadline - time.monotonic()))):
+            fault = _why_end(job, deadline, limit, what)
+            with self._lock:
+                if fault is not None and not self._done.is_set():
+                    self._left = True
+                    raise fault
+        if self._error is not None:
+            raise self._error
+        return self._made[0]
+
+    def _run(self) -> None:
+        try:
+            made = self._act()
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
+            self._error = error
+        else:
+            with self._lock:
+                if self._left:
+                    with suppress(Exception):
+                        self._discard(made)
+                self._made.append(made)
+        with self._lock:
+            self._done.set()
 
 
 class Watchdog:
@@ -51,20 +100,11 @@ class Watchdog:
     def _watch(self, done: threading.Event, limit: float, what: str) -> None:
         deadline = time.monotonic() + limit
         while not done.wait(max(0.0, min(_TICK, deadline - time.monotonic()))):
-            fault = self._why_end(deadline, limit, what)
+            fault = _why_end(self._job, deadline, limit, what)
             if fault is not None:
                 self._fault = fault
                 self._end(done)
                 return
-
-    def _why_end(self, deadline: float, limit: float, what: str) -> CloudqError | None:
-        try:
-            self._job.check()
-        except CloudqError as error:
-            return error
-        if time.monotonic() >= deadline:
-            return TemporaryFailure(f"timeout: {what} took longer than {limit:g} s")
-        return None
 
     def _end(self, done: threading.Event) -> None:
         polite = threading.Thread(target=self._quietly, args=(self._ask,), daemon=True)
@@ -77,3 +117,13 @@ class Watchdog:
     def _quietly(act: Callable[[], None]) -> None:
         with suppress(Exception):
             act()
+
+
+def _why_end(job: JobContext, deadline: float, limit: float, what: str) -> CloudqError | None:
+    try:
+        job.check()
+    except CloudqError as error:
+        return error
+    if time.monotonic() >= deadline:
+        return TemporaryFailure(f"timeout: {what} took longer than {limit:.3g} s")
+    return None
