@@ -199,7 +199,8 @@ class EngineSession:
         if isinstance(error, APIError):
             return self._refusal(error, what)
         words = " ".join(str(one) for one in _causes(error))
-        if "timed out" in words.lower():
+        # The SDK wraps whatever it meets, a process worker's alarm too.
+        if "timed out" in words.lower() or self._time_remaining() <= 0:
             return TemporaryFailure(f"timeout: container engine at {self._engine.place}, {what} ({limit:g}s)")
         if isinstance(error, DockerException) and "scheme" in words.lower():
             return PermanentFailure(f"devices.docker_url: {urlsplit(self._engine.url).scheme or 'it'} cannot be used")

@@ -10,6 +10,8 @@ import fcntl
 import functools
 import hashlib
 import ipaddress
+import logging
+import math
 import os
 import queue
 import re
@@ -28,7 +30,10 @@ import httpx
 from cloudq_tui.errors import JobSignal, LeaseLost, PermanentFailure, TemporaryFailure
 from tasks.contacts import peer_words
 
-_CHUNK = 256 * 1024
+# Their lines carry the URL of every request, and so what an address may grant.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
 _MOST_HOPS = 5
 _MOST_RESUMES = 8
 _LEFT_BEHIND = 24 * 3600.0  # seconds after which a killed worker's half is nobody's any more
@@ -113,7 +118,7 @@ class Downloader:
             yield file
 
 
-class _OtherVersion(Exception):  # noqa: N818 - no error: the download begins anew
+class _OtherVersion(Exception):
     """The half that is here is no half of what the server has now."""
 
 
@@ -142,7 +147,7 @@ class _Transfer:
                     self._mark = ""
                 except httpx.HTTPError as error:
                     grown = self._mark and self._file.seek(0, os.SEEK_END) > start
-                    if not grown or resumes == _MOST_RESUMES:
+                    if not grown or resumes == _MOST_RESUMES or self._request.time_remaining() <= 0:
                         raise self._fault(error) from error
                 else:
                     return
@@ -177,7 +182,8 @@ class _Transfer:
         )
         answer = client.send(request, stream=True)
         try:
-            yield answer
+            with _cut_off(answer, self._request.time_remaining()):
+                yield answer
         finally:
             answer.close()
 
@@ -201,7 +207,7 @@ class _Transfer:
         self._file.truncate()
         self._new_version(answer, start)
         done = start
-        for chunk in answer.iter_raw(_CHUNK):
+        for chunk in answer.iter_raw():
             done += len(chunk)
             self._check_size(place, done)
             self._file.write(chunk)
@@ -231,7 +237,7 @@ class _Transfer:
 
     def _fault(self, error: httpx.HTTPError) -> JobSignal:
         place = _place(httpx.URL(self._request.url))
-        if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, httpx.TimeoutException) or self._request.time_remaining() <= 0:
             return TemporaryFailure(f"timeout: {place}")
         cause: BaseException | None = error
         while cause is not None:
@@ -239,6 +245,29 @@ class _Transfer:
                 return PermanentFailure(f"certificate of {place} not trusted: {peer_words(cause.verify_message)}")
             cause = cause.__cause__ or cause.__context__
         return TemporaryFailure(f"cannot download from {place}: {peer_words(str(error)) or type(error).__name__}")
+
+
+@contextmanager
+def _cut_off(answer: httpx.Response, seconds: float) -> Iterator[None]:
+    """Pull the connection away after `seconds`: a library's timeout begins anew with every byte."""
+    stream = answer.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    if math.isinf(seconds) or not isinstance(connection, socket.socket):
+        yield
+        return
+
+    def cut() -> None:
+        # Not the TLS socket's own shutdown: that takes its state away from under the thread that reads.
+        with suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds + 0.1, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _place(url: httpx.URL) -> str:

@@ -1,0 +1,218 @@
+"""Packages good and tampered with at every joint.
+
+CLOUDQ_FULL=1 asks apksigner (apt-get install apksigner) for its verdict on each of them too, and has it sign some.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs7
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no packages; the maker stands beside the tests
+
+import apk_maker as maker
+from apk_maker import Apk, signer
+
+from tasks.apk import BadApk, certificate_hash, verify_apk
+from tasks.apk.manifest import read_manifest
+
+FULL = os.environ.get("CLOUDQ_FULL") == "1"
+
+
+def apksigner_takes(data: bytes, folder: Path) -> bool:
+    (folder / "it.apk").write_bytes(data)
+    command = ["apksigner", "verify", "--min-sdk-version", "24", str(folder / "it.apk")]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+GOOD = {
+    "v1": Apk(schemes=[1], target_sdk=29),
+    "v1-no-attributes": Apk(schemes=[1], target_sdk=29, pkcs7_options=[pkcs7.PKCS7Options.NoAttributes]),
+    "v1-ec": Apk(schemes=[1], target_sdk=29, signers=[signer("ec", "ec")]),
+    "v1-two": Apk(schemes=[1], target_sdk=29, signers=[signer(), signer("two")]),
+    "v2": Apk(schemes=[2]),
+    "v2-pss": Apk(schemes=[2], algorithm=maker.PSS256),
+    "v2-sha512": Apk(schemes=[2], algorithm=maker.RSA512),
+    "v2-ec": Apk(schemes=[2], signers=[signer("ec", "ec")], algorithm=maker.EC256),
+    "v2-two": Apk(schemes=[2], signers=[signer(), signer("two")]),
+    "v3": Apk(schemes=[3], min_sdk=28),
+    "v1-v2-v3": Apk(),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_packages(name: str, tmp_path: Path) -> None:
+    made = GOOD[name]
+    data = made.build()
+    apk = verify_apk(io.BytesIO(data))
+    assert (apk.manifest.package, apk.manifest.version_code) == ("com.example.app", 7)
+    newest = max(made.schemes)
+    found = apk.for_sdk(34)
+    assert found.scheme == f"v{newest}"
+    assert set(found.certificates) == {one.der for one in made.signers}
+    if made.schemes == [3]:
+        with pytest.raises(BadApk, match="SDK 26"):
+            apk.for_sdk(26)
+    if FULL and made.algorithm != maker.PSS256:  # Debian's Java knows no SHA256withRSA/PSS
+        assert apksigner_takes(data, tmp_path)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def in_payload(made: Apk) -> bytes:
+    data = made.build()
+    return flipped(data, data.index(b"classes.dex") + 400)
+
+
+def in_signature(kind: int) -> bytes:
+    """The last byte of a signer's key is that of its signing block's pair."""
+    data = Apk().build()
+    directory, _ = maker.parts_of(data)
+    at = data.index(struct.pack("<I", kind), directory - 20_000)
+    return flipped(data, at + 30)
+
+
+def doubled() -> bytes:
+    """Two manifests: both entries are as long, so the second takes the first one's name in all its headers."""
+    both = {name: maker.manifest("com.example.app", 7) for name in ("AndroidManifest.xml", "AndroidManifest.xmm")}
+    return maker.zipped(both).replace(b"AndroidManifest.xmm", b"AndroidManifest.xml")
+
+
+OTHER = signer("somebody else")
+
+
+def v1(alter: Callable[[dict[str, bytes]], object]) -> Callable[[], bytes]:
+    """A package of scheme 1 alone that was altered after it was signed."""
+    return Apk(schemes=[1], target_sdk=29, alter=lambda entries: alter(entries) and None).build
+
+
+def change(name: str, old: bytes, new: bytes) -> Callable[[], bytes]:
+    return v1(lambda entries: entries.update({name: entries[name].replace(old, new)}))
+
+
+def strange_block(entries: dict[str, bytes]) -> None:
+    other = Apk(schemes=[1], signers=[OTHER])._jar({"x": b"x"})
+    entries["META-INF/CERT0.RSA"] = other["META-INF/CERT0.RSA"]
+
+
+MANIFEST, SIGNATURE = "META-INF/MANIFEST.MF", "META-INF/CERT0.SF"
+TAMPERED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "v1 payload": (change("classes.dex", b"dex", b"DEX"), "not as it was"),
+    "v1 added": (v1(lambda entries: entries.update({"evil.dex": b"x"})), "not as it was"),
+    "v1 gone": (v1(lambda entries: entries.pop("classes.dex")), "is gone"),
+    "v1 manifest": (change(MANIFEST, b"classes.dex", b"classez.dex"), "manifest was changed"),
+    "v1 signature file": (change(SIGNATURE, b"1.0", b"1.1"), "not of its signature file"),
+    "v1 other block": (v1(strange_block), "not of its signature file"),
+    "v1 no block": (v1(lambda entries: entries.pop("META-INF/CERT0.RSA")), "no signature block"),
+    "v1 for a new target": (lambda: Apk(schemes=[1], target_sdk=30).build(), "targets SDK 30"),
+    "v2 payload": (lambda: in_payload(Apk(schemes=[2])), "changed after it was signed"),
+    "v3 payload": (lambda: in_payload(Apk(schemes=[3])), "changed after it was signed"),
+    "v2 appended": (lambda: Apk(schemes=[2]).build() + b"x", "ambiguous"),
+    "v2 prepended": (lambda: b"PK\3\4" + Apk(schemes=[2]).build(), "does not end at"),
+    "dex first": (lambda: b"dex\n035\0" + Apk(schemes=[1], target_sdk=29).build(), "bad APK"),
+    "stripped to v1": (lambda: maker.without_block(Apk(target_sdk=29).build()), "newer signature was taken out"),
+    "stripped to v2": (lambda: maker.without_block(Apk().build(), maker.V2), "v3 signature was taken out"),
+    "v2 block": (lambda: in_signature(maker.V2), "bad APK"),
+    "v3 block": (lambda: in_signature(maker.V3), "bad APK"),
+    "unsigned": (lambda: Apk(schemes=[], target_sdk=29).build(), "not signed"),
+    "two manifests": (doubled, "two entries of one name"),
+    "no zip": (lambda: b"<html>not found</html>" * 50, "no ZIP file"),
+    "empty": (lambda: b"", "no ZIP file"),
+    "cut": (lambda: Apk().build()[:-5000], "bad APK"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_tampered_packages(name: str, tmp_path: Path) -> None:
+    make, words = TAMPERED[name]
+    data = make()
+    with pytest.raises(BadApk, match=words):
+        verify_apk(io.BytesIO(data))
+    if FULL:
+        assert not apksigner_takes(data, tmp_path)
+
+
+def test_no_crooked_byte_is_worse_than_a_bad_package() -> None:
+    """Whatever is changed, the answer is a verdict: never another exception, never a good package."""
+    small = Apk(payload=b"x" * 64)
+    sealed, chance = small.build(), random.Random(7)
+    jar = Apk(schemes=[1], target_sdk=29, payload=b"x" * 64).build()
+    for _ in range(400):
+        data = flipped(sealed, chance.randrange(len(sealed)))
+        with pytest.raises(BadApk):
+            verify_apk(io.BytesIO(data))
+        at = chance.randrange(len(jar))
+        for crooked in (flipped(jar, at), jar[: len(jar) - at // 3] + jar[-at // 5 :]):
+            try:
+                verify_apk(io.BytesIO(crooked))
+            except BadApk:
+                continue
+    plain = maker.manifest("com.example.app", 7)
+    for _ in range(2000):
+        crooked = bytearray(plain)
+        for _ in range(chance.randint(1, 4)):
+            crooked[chance.randrange(len(crooked))] = chance.randrange(256)
+        try:
+            read_manifest(bytes(crooked))
+        except BadApk:
+            continue
+
+
+def test_the_device_prints_a_certificate_as_java_hashes_it() -> None:
+    assert certificate_hash(b"") == "1"
+    assert certificate_hash(b"abc") == "1ecc1"
+    assert certificate_hash(bytes([0xFF])) == "1e"
+
+
+@pytest.mark.skipif(not FULL, reason="CLOUDQ_FULL=1 asks apksigner")
+@pytest.mark.parametrize("flags", [["--v1-signing-enabled", "true"], ["--v1-signing-enabled", "false"]])
+@pytest.mark.parametrize("kind", ["rsa", "ec"])
+def test_what_apksigner_signs_is_good(flags: list[str], kind: str, tmp_path: Path) -> None:
+    assert shutil.which("apksigner"), "apt-get install apksigner"
+    one = signer(f"by apksigner {kind}", kind)
+    (tmp_path / "key.pk8").write_bytes(
+        one.key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    (tmp_path / "cert.pem").write_bytes(one.certificate.public_bytes(serialization.Encoding.PEM))
+    for scheme in ("1", "2", "3"):
+        (tmp_path / "in.apk").write_bytes(Apk(schemes=[], min_sdk=21, target_sdk=29).build())
+        chosen = [
+            "--v2-signing-enabled",
+            str(scheme != "1").lower(),
+            "--v3-signing-enabled",
+            str(scheme == "3").lower(),
+        ]
+        if scheme == "1" and "false" in flags:
+            continue
+        command = [
+            "apksigner",
+            "sign",
+            "--key",
+            "key.pk8",
+            "--cert",
+            "cert.pem",
+            *flags,
+            *chosen,
+            "--out",
+            "out.apk",
+            "in.apk",
+        ]
+        subprocess.run([*command[:-3], "--min-sdk-version", "21", *command[-3:]], cwd=tmp_path, check=True)
+        with (tmp_path / "out.apk").open("rb") as file:
+            found = verify_apk(file).for_sdk(34)
+        assert (found.scheme, found.certificates) == (f"v{scheme}", (one.der,))
