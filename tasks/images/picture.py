@@ -6,6 +6,8 @@ The header is looked at before a pixel is decoded, so that a small file that cla
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass, field
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,6 +17,26 @@ from cloudq_tui.errors import PermanentFailure
 _READABLE = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 _WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 _SIXTEEN_BITS = 256  # from 16 bits a pixel to 8
+
+
+# Decoders raise whatever a damaged file leads them to. Not Exception: a worker's alarm must come through as itself.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    MemoryError,
+    BufferError,
+    struct.error,
+    zlib.error,
+    Warning,  # where the process treats warnings as errors
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +80,11 @@ def read_picture(data: bytes, limit: PixelLimit, *, what: str = "the input") -> 
             # Several decoders learn the true size only while they decode.
             limit.check(*source.size, what)
             return _upright(source)
-    except PermanentFailure:
-        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PermanentFailure(f"{what} has more pixels than images.max_pixels ({limit.max_pixels})") from None
     except UnidentifiedImageError:
         raise PermanentFailure(f"{what} is not a picture of a known format") from None
-    except Exception as error:
-        # Decoders raise whatever a damaged file leads them to; none of it gets better by trying again.
+    except _DAMAGE as error:
         raise PermanentFailure(f"{what} is damaged: {type(error).__name__}") from error
 
 
@@ -81,7 +100,7 @@ def _upright(source: Image.Image) -> Picture:
         ImageOps.exif_transpose(source, in_place=True)
         exif = source.getexif().tobytes() if source.getexif() else b""
         xmp = source.info.get("xmp") or b""
-    except Exception:  # noqa: BLE001 - a camera's broken notes are no reason to refuse the picture
+    except _DAMAGE:  # a camera's broken notes are no reason to refuse the picture
         exif = b""
     pixels = plain_pixels(source)
     if (pixels.mode == "L" and source.mode != "L") or source.mode in {"CMYK", "YCbCr", "LAB", "HSV"}:

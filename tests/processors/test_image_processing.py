@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw, ImageStat, features
+from PIL import Image, ImageDraw, ImageOps, ImageStat, features
 
 from cloudq_tui.errors import Cancelled, InvalidPayload, LeaseLost, PermanentFailure
 from tasks.clients.rooted_files import RootedFiles
@@ -325,6 +326,34 @@ def test_what_is_no_picture_fails_for_good(kind: str, run: Any, root: Path) -> N
     with pytest.raises(PermanentFailure, match="the input is"):
         run(root / "x.jpg", {"type": "thumbnail"}, output="out.png")
     assert not (root / "out.png").exists()
+
+
+def test_a_flipped_bit_anywhere_ends_in_words_or_a_picture(run: Any, root: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[MAKER] = 6, "Acme"
+    for name in ("a.jpg", "a.png", "a.webp", "a.gif", "a.tif", "a.bmp"):
+        whole = photo(
+            root / name, (24, 16), **({"exif": exif} if name in {"a.jpg", "a.tif", "a.webp"} else {})
+        ).read_bytes()
+        for place in range(0, min(len(whole), 400), 7):
+            spoilt = bytearray(whole)
+            spoilt[place] ^= 0xFF
+            (root / "spoilt").write_bytes(spoilt)
+            with contextlib.suppress(PermanentFailure):
+                run(root / "spoilt", {"type": "thumbnail", "width": 8}, output="out.png")
+
+
+def test_an_alarm_inside_a_decoder_comes_out_as_itself(run: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Alarm(Exception):
+        pass
+
+    def strike(*_: Any, **__: Any) -> None:
+        raise Alarm
+
+    source = photo(root / "a.png")
+    monkeypatch.setattr(ImageOps, "exif_transpose", strike)
+    with pytest.raises(Alarm):
+        run(source, {"type": "thumbnail"})
 
 
 def test_paths_stay_inside_the_roots(run: Any, root: Path, tmp_path: Path) -> None:
