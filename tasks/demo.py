@@ -24,8 +24,10 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from cloudq_tui.bootstrap import Runtime, default_actor
 from cloudq_tui.errors import CloudqError
 from cloudq_tui.models.job import JobOptions, JobPriority
+from tasks import demo_shop
+from tasks.demo_files import FileFeed, file_environment
 from tasks.demo_receiver import notice, receiver
-from tasks.queues import notification
+from tasks.queues import data_export, notification, report_generation
 from tasks.service import QueueService
 
 GOOD, SLOW, FLAKY, BUSY, UNKNOWN = (f"{kind}.example" for kind in ("good", "slow", "flaky", "busy", "unknown"))
@@ -98,7 +100,9 @@ def scenery(folder: Path) -> Iterator[Scenery]:
                     "CLOUDQ_SMS__PROVIDER": "sandbox",
                     "CLOUDQ_SMS__PROVIDERS__SANDBOX__OUTBOX": str(folder / "outbox.jsonl"),
                     "CLOUDQ_SMS__MAX_PER_MINUTE": "600",
+                    **file_environment(folder),
                     **notified,
+                    **demo_shop.shop(folder),
                 }
             )
     finally:
@@ -111,6 +115,7 @@ class Feeder:
     def __init__(self, service: QueueService, *, seed: int = 7, pause: float = 1.5) -> None:
         self._service = service
         self._random = random.Random(seed)  # noqa: S311 - a scene to repeat, not a secret
+        self._files = FileFeed(service, self._random)
         self._pause = pause
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-feeder", daemon=True)
@@ -145,6 +150,10 @@ class Feeder:
         self._service.send_batch_sms([self._text() for _ in range(25)])
         for _ in range(15):
             self._service.send_sms(**self._text())
+        for _ in range(4):
+            self._export()
+            self._report()
+        self._files.opening()
 
     def round(self) -> None:
         """What one pause brings."""
@@ -158,9 +167,22 @@ class Feeder:
             self._service.send_verification_code(self._phone(), code)
         for _ in range(self._random.randint(0, 2)):
             self._notify()
+        self._files.round()
+        if self._random.random() < 0.08:
+            self._export()
+        if self._random.random() < 0.03:
+            self._report()
         if self._random.random() < 0.05:
             low = JobOptions(priority=int(JobPriority.LOW))
             self._service.send_batch_email([self._mail(GOOD) for _ in range(self._random.randint(20, 60))], low)
+
+    def _export(self) -> None:
+        if not data_export.QUEUE.missing():
+            self._service.enqueue("data-export", "export-data", demo_shop.export(self._random))
+
+    def _report(self) -> None:
+        if not report_generation.QUEUE.missing():
+            self._service.generate_report(demo_shop.report(self._random))
 
     def _notify(self) -> None:
         if not notification.QUEUE.missing():
