@@ -59,11 +59,14 @@ class AppriseNotifier:
     timeout: float = 10.0
 
     def send(self, note: Note, *, timeout: float) -> None:
-        limit = max(0.05, min(self.timeout, timeout))
-        deadline = time.monotonic() + limit
+        started = time.monotonic()
         # A fresh one for each message: apprise's own pauses between messages would hold this thread.
         apprise = Apprise(asset=AppriseAsset(async_mode=False))
-        if not apprise.add(self.url):
+        known = apprise.add(self.url)
+        # The first message of a process loads all of apprise's plugins; that is not the target's time.
+        now = time.monotonic()
+        limit = max(0.05, min(self.timeout, timeout - (now - started)))
+        if not known and now - started < timeout:
             where = f"notification.targets.{self.name}"
             raise PermanentFailure(f"target {self.name}: {where} is no URL that apprise knows or takes")
         for service in apprise:
@@ -74,13 +77,14 @@ class AppriseNotifier:
             title=note.title,
             notify_type=note.level,
             body_format=NotifyFormat.TEXT,
-            timeout=max(0.01, deadline - time.monotonic()),
+            timeout=limit,
         ) as result:
             if result:
                 return
-            # A worker's own alarm at this moment is swallowed by apprise and comes back as a plain failure.
-            if result.status is AppriseResultStatus.TIMEOUT or time.monotonic() > deadline - 0.05:
-                raise TemporaryFailure(f"timeout: target {self.name} ({limit:g}s)")
+            # A worker's own alarm is swallowed by apprise, also in `add`, and comes back as a plain failure.
+            late = {AppriseResultStatus.TIMEOUT, AppriseResultStatus.NOMATCH}
+            if result.status in late or time.monotonic() > now + limit - 0.05:
+                raise TemporaryFailure(f"timeout: target {self.name} ({limit:.1f}s)")
             raise self._fault(result)
 
     def _fault(self, result: AppriseResult) -> JobSignal:

@@ -49,7 +49,7 @@ def make(peer: Any) -> Make:
         known: dict[str, Any] = {
             "targets": {"ops": f"json://user:{TOKEN}@{peer.host}/{TOKEN}"},
             "webhooks": {"crm": webhook},
-            "timeout": 2,
+            "timeout": 10,
         }
         settings = PlatformSettings.model_validate({"notification": known | own})
         return queue._Outside(settings).notifiers

@@ -136,4 +136,4 @@ def test_silent_peers_end_as_timeouts(start_consumer: Callable[..., Any], tmp_pa
         assert (job.state, "timeout" in job.error) == (JobState.FAILED, True), job.error
         assert job.processed_on is not None
         assert job.finished_on is not None
-        assert job.finished_on - job.processed_on < 2500  # one second, and loading apprise
+        assert job.finished_on - job.processed_on < 4000  # one second, and loading apprise on a busy machine
