@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -80,7 +81,7 @@ def archive_logs(payload: ArchiveLogs, job: JobContext, *, files: RootedFiles, r
     for one in old:
         progress.next_file()
         try:
-            with told(f"{one.path.name} cannot be archived"), files.folder(one.path.parent) as folder:
+            with _at(one, "archived"), files.folder(one.path.parent) as folder:
                 if one.path.parent not in swept:
                     folder.sweep()
                     swept.add(one.path.parent)
@@ -145,8 +146,10 @@ def analyze_logs(payload: AnalyzeLogs, job: JobContext, *, files: RootedFiles, r
     for one in found:
         progress.next_file()
         try:
-            with told(f"{one.path.name} cannot be read"), files.folder(one.path.parent) as folder:
+            with _at(one, "read"), files.folder(one.path.parent) as folder:
                 count.add(one, folder)
+        except Skipped as reason:
+            stayed.skip(str(one.path), one.size, str(reason))
         except (PermanentFailure, BadArchive) as error:
             stayed.fail(str(one.path), one.size, str(error))
     if stayed.failed and stayed.failed == len(found):
@@ -154,6 +157,7 @@ def analyze_logs(payload: AnalyzeLogs, job: JobContext, *, files: RootedFiles, r
     progress.end()
     return {
         "files": len(found),
+        "skipped": stayed.skipped,
         "failed": stayed.failed,
         **count.plain(),
         **count.statistics.plain(payload.policy.top),
@@ -230,7 +234,7 @@ def _remove(
         progress.advance(1)
         path, size = one.file.path, one.file.size
         try:
-            with told(f"{path.name} cannot be removed"), files.folder(path.parent) as folder:
+            with _at(one.file, "removed"), files.folder(path.parent) as folder:
                 if not one.file.is_still(folder.entry(path.name)):
                     stayed.skip(str(path), size, "has changed since it was found")
                 elif _in_use(folder, path.name):
@@ -238,6 +242,8 @@ def _remove(
                 else:
                     folder.remove(path.name)
                     ledger.settle(_entry(one.file, one.rule))
+        except Skipped as reason:
+            stayed.skip(str(path), size, str(reason))
         except PermanentFailure as error:
             stayed.fail(str(path), size, str(error))
 
@@ -256,6 +262,16 @@ def _find(payload: LogFiles, job: JobContext, files: RootedFiles, rules: LogRule
     found = LogSearch(files, max_files=rules.max_files).find(rules.patterns(payload), job.check)
     job.log(f"{len(found)} files, {sum(one.size for one in found)} bytes")
     return found
+
+
+@contextmanager
+def _at(one: FoundFile, done: str) -> Iterator[None]:
+    """Raises Skipped for a file that somebody else took away meanwhile, else what `told` makes of the fault."""
+    with told(f"{one.path.name} cannot be {done}"):
+        try:
+            yield
+        except FileNotFoundError:
+            raise Skipped("is gone") from None
 
 
 def _entry(one: FoundFile, rule: str = "") -> Entry:

@@ -22,7 +22,7 @@ import pytest
 import zstandard
 
 from cloudq_tui.errors import Cancelled, PermanentFailure
-from tasks.clients.rooted_files import RootedFiles
+from tasks.clients.rooted_files import OpenFolder, RootedFiles
 from tasks.logs.formats import Clock, recognised
 from tasks.logs.reading import LONGEST_LINE, LineReader
 from tasks.logs.statistics import Messages, Rate, signature
@@ -58,7 +58,7 @@ def run(tmp_path: Path, job: Any) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         data = content.encode() if isinstance(content, str) else content
         (tmp_path / name).write_bytes(data)
-        payload = parse_payload(AnalyzeLogs, {"paths": [name], "policy": policy})
+        payload = parse_payload(AnalyzeLogs, {"paths": [policy.pop("pattern", name)], "policy": policy})
         return analyze_logs(payload, job, files=RootedFiles([tmp_path], setting="logs.roots"), rules=rules)
 
     return analyze
@@ -196,6 +196,20 @@ def test_a_damaged_archive_is_told(run: Any, tmp_path: Path) -> None:
         run(gzip.compress(os.urandom(5000))[:3000], "a.log.gz")
     with pytest.raises(PermanentFailure, match="none of 1 files could be read"):
         run(b"no gzip at all", "b.log.gz")
+
+
+def test_a_file_that_goes_meanwhile_is_left_out(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "b.log").write_text("INFO y\n")
+    plain = OpenFolder.open
+
+    def taken(self: OpenFolder, name: str) -> Any:
+        (tmp_path / "b.log").unlink(missing_ok=True)
+        return plain(self, name)
+
+    monkeypatch.setattr(OpenFolder, "open", taken)
+    result = run("INFO x\n", pattern="*.log")
+    assert (result["files"], result["skipped"], result["failed"], result["lines"]) == (2, 1, 0, 1)
+    assert result["outcomes"][0]["reason"] == "is gone"
 
 
 def test_a_cancelled_count_ends_within_a_piece(run: Any, job: Any) -> None:
