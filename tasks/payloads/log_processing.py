@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.payloads.base import Payload, plain_list
-from tasks.payloads.paths import PathText
+from tasks.payloads.paths import PatternText
 
 LogFormat = Literal["auto", "text", "json", "combined"]
-Paths = Annotated[list[PathText], Field(min_length=1, max_length=100), BeforeValidator(plain_list)]
+Paths = Annotated[list[PatternText], Field(min_length=1, max_length=100), BeforeValidator(plain_list)]
 SetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Seconds = Annotated[int, Field(ge=0, le=100 * 366 * 86_400)]
 

@@ -21,5 +21,7 @@ def _absolute(path: str) -> str:
     return path
 
 
+# A longer one could take seconds to be understood.
+PatternText = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(one_line), AfterValidator(_no_way_up)]
 PathText = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(one_line), AfterValidator(_no_way_up)]
 AbsolutePath = Annotated[PathText, AfterValidator(_absolute)]

@@ -6,6 +6,8 @@ import contextlib
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -434,3 +436,30 @@ def test_memory_stays_within_bounds_for_a_large_photo(run: Any, root: Path) -> N
         rules=ImageRules(max_pixels=50_000_000, max_bytes=50_000_000),
     )
     assert result["size"] <= 200_000
+
+
+def test_a_producer_loads_neither_pillow_nor_zstandard() -> None:
+    code = "import sys; import tasks.demo; from tasks.app import make_huey; make_huey(); print(*sys.modules)"
+    environment = os.environ | {"REDIS_URL": "redis://127.0.0.1:1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert {"PIL", "zstandard"}.isdisjoint(done.stdout.split())
+
+
+def test_a_folder_swapped_for_a_link_leads_nowhere(
+    run: Any, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(tmp_path / "a.png")
+    (root / "inner").mkdir()
+    photo(root / "inner/a.png")
+    real = os.path.realpath
+
+    def then_swap(path: Any) -> str:
+        resolved = real(path)
+        if str(path).endswith("a.png") and not (root / "moved").exists():
+            (root / "inner").rename(root / "moved")
+            (root / "inner").symlink_to(tmp_path)
+        return resolved
+
+    monkeypatch.setattr(os.path, "realpath", then_swap)
+    with pytest.raises(PermanentFailure, match="a picture cannot be read"):
+        run(root / "inner/a.png", {"type": "thumbnail"}, output="b.png")

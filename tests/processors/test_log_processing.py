@@ -364,6 +364,7 @@ def test_without_roots_nothing_is_touched(job: Any) -> None:
     [
         (ArchiveLogs, {}, "exactly one of paths and set"),
         (ArchiveLogs, {"paths": ["/a"], "set": "b"}, "exactly one of paths and set"),
+        (ArchiveLogs, {"paths": ["[" * 1025]}, "at most 1024 characters"),
         (ArchiveLogs, {"paths": []}, "at least 1"),
         (ArchiveLogs, {"paths": ["/a/../b"]}, r"'\.\.'"),
         (ArchiveLogs, {"paths": ["/a\n"]}, "control characters"),
