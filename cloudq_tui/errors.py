@@ -3,7 +3,8 @@
 CloudqError
 ├── SettingsError            a setting is wrong: key, problem, file
 ├── QueueUnavailable         Redis cannot be reached, refuses us, or is loading      (HTTP 503)
-│   └── QueueFull            Redis is at its memory limit and refuses new work       (HTTP 503)
+│   ├── QueueFull            Redis is at its memory limit and refuses new work       (HTTP 503)
+│   └── ScriptRefused        Redis answers, but not this call: trying again is vain  (HTTP 503)
 ├── NotFound                                                                         (HTTP 404)
 │   ├── QueueNotFound
 │   └── JobNotFound
@@ -40,6 +41,10 @@ class QueueUnavailable(CloudqError):
 
 class QueueFull(QueueUnavailable):
     """Redis is at its memory limit and refuses new work; queued work still drains."""
+
+
+class ScriptRefused(QueueUnavailable):
+    """Redis answers, but this call's arguments or what it found made its script fail: trying again is vain."""
 
 
 class NotFound(CloudqError):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from cloudq_tui.errors import QueueFull, QueueUnavailable, SettingsError
+from cloudq_tui.errors import QueueFull, QueueUnavailable, ScriptRefused, SettingsError
 from cloudq_tui.settings import RedisSettings, SentinelSettings
 
 _NO_RETRY: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+_SERVER_STATES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "BUSY", "UNKILLABLE", "TRYAGAIN")
 _BLOCK_MARGIN = 5.0  # seconds a blocking read may outlast what it was asked to wait
 
 
@@ -41,6 +43,7 @@ class Connection:
         self.client: Any = make(timeout)
         self.blocking: Any = make(timeout + _BLOCK_MARGIN)
         self.revive = revive
+        self._guard = _Guard(address)
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> Connection:
@@ -52,23 +55,37 @@ class Connection:
 
         return cls(make, address=_without_secret(url), timeout=timeout)
 
-    @contextmanager
-    def guard(self) -> Iterator[None]:
+    def guard(self) -> AbstractContextManager[None]:
         """Turn any fault of the server or the way to it into QueueUnavailable or QueueFull."""
-        try:
-            yield
-        except OutOfMemoryError:
-            raise QueueFull(
-                f"Redis at {self.address} is at its memory limit and refuses new jobs; "
-                "raise maxmemory or clean queues"
-            ) from None
-        except (RedisError, OSError) as error:
-            raise QueueUnavailable(f"Redis at {self.address} cannot be used: {_reason(error)}") from error
+        return self._guard
 
     def close(self) -> None:
         """Drop every connection; the next call opens new ones (also right after a fork)."""
         self.client.connection_pool.disconnect()
         self.blocking.connection_pool.disconnect()
+
+
+class _Guard:
+    """Keeps no state, so one serves all threads."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OutOfMemoryError):
+            raise QueueFull(
+                f"Redis at {self._address} is at its memory limit and refuses new jobs; raise maxmemory or clean queues"
+            ) from None
+        # A plain ResponseError is the script's own; its subclasses and the rest speak of the server.
+        if type(error) is ResponseError and not str(error).startswith(_SERVER_STATES):
+            raise ScriptRefused(f"Redis at {self._address} refused a call: {_reason(error)}") from error
+        if isinstance(error, RedisError | OSError):
+            raise QueueUnavailable(f"Redis at {self._address} cannot be used: {_reason(error)}") from error
 
 
 def connect(

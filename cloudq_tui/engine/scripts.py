@@ -67,9 +67,48 @@ def _read(path: str) -> str:
     return files("cloudq_tui.engine").joinpath("lua", path).read_text(encoding="utf-8")
 
 
+class Sent:
+    """A script that is on its way; its answer is read when it is needed. To be read once, by whoever may wait.
+
+    It speaks through a pooled connection itself: what redis-py's `execute_command` adds around that (a retry that is
+    never wanted here, tracing, callbacks) costs as much as the rest of a short round trip.
+    """
+
+    __slots__ = ("_args", "_keys", "_line", "_pool", "_script")
+
+    def __init__(self, client: Any, script: Script, keys: list[str], args: list[Any]) -> None:
+        self._pool = client.connection_pool
+        self._script = script
+        self._keys = keys
+        self._args = args
+        self._send("EVALSHA", script.sha)
+
+    def answer(self) -> Any:
+        try:
+            return self._read()
+        except NoScriptError:
+            self._send("EVAL", self._script.text)
+            return self._read()
+
+    def _send(self, command: str, script: str) -> None:
+        line = self._pool.get_connection()
+        try:
+            packed = line.pack_command(command, script, len(self._keys), *self._keys, *self._args)
+            line.send_packed_command(packed, check_health=False)
+        except BaseException:
+            self._pool.release(line)
+            raise
+        self._line = line
+
+    def _read(self) -> Any:
+        line = self._line
+        try:
+            # A read that is interrupted disconnects, so no later call can take this one's answer for its own.
+            return line.read_response()
+        finally:
+            self._pool.release(line)
+
+
 def evaluate(client: Any, script: Script, keys: list[str], args: list[Any]) -> Any:
     """Run `script` in one round trip, loading it first where the server does not know it."""
-    try:
-        return client.evalsha(script.sha, len(keys), *keys, *args)
-    except NoScriptError:
-        return client.eval(script.text, len(keys), *keys, *args)
+    return Sent(client, script, keys, args).answer()

@@ -10,7 +10,7 @@ request id, finish and renew by token, reads) are tried once more; the others ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -34,7 +34,7 @@ from cloudq_tui.engine.records import (
     Renewal,
     Retention,
 )
-from cloudq_tui.engine.scripts import Scripts, evaluate
+from cloudq_tui.engine.scripts import Scripts, Sent, evaluate
 from cloudq_tui.engine.shared import SharedVerbs
 from cloudq_tui.errors import Conflict, JobNotFound
 from cloudq_tui.models.job import JobState
@@ -138,15 +138,44 @@ class QueueEngine(SharedVerbs):
 
         A repeated call answers False for what the first one already ended: nothing happens twice.
         """
+        return self.begin_finish(
+            finishes,
+            retention=retention,
+            claim=claim,
+            worker=worker,
+            request=request,
+            lease=lease,
+            limit=limit,
+            space=space,
+        )()
+
+    def begin_finish(
+        self,
+        finishes: Sequence[Finish],
+        *,
+        retention: dict[str, Retention] | None = None,
+        claim: Sequence[QueueClaim] = (),
+        worker: str = "",
+        request: str = "",
+        lease: int = 0,
+        limit: int = 0,
+        space: str = "",
+    ) -> Callable[[], tuple[list[bool], ClaimResult]]:
+        """Send a `finish` now; the function that is returned waits for its answer, and must be called once."""
         queues, args = finish_arguments(finishes, retention or {}, claim, self._dedupe_ttl)
         if claim:
             args += [1, *self._claim(claim, worker, request, lease, limit, space)]
         else:
             args.append(0)
         bases = [self._base(queue) for queue in queues]
-        held, claimed = self._repeatable("finish", [*bases, self._space(space) or self._base("")], args)
-        result = read_claim(claimed, claim, request) if claimed else ClaimResult((), None)
-        return [bool(one) for one in held], result
+        answer = self._begin("finish", [*bases, self._space(space) or self._base("")], args)
+
+        def result() -> tuple[list[bool], ClaimResult]:
+            held, claimed = answer()
+            read = read_claim(claimed, claim, request) if claimed else ClaimResult((), None)
+            return [bool(one) for one in held], read
+
+        return result
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Block until one of the queues may have work, at most `timeout` seconds; True if woken."""
@@ -163,9 +192,7 @@ class QueueEngine(SharedVerbs):
         args: list[Any] = [lease]
         for one in leases:
             args += [index[one.queue], one.id, one.token]
-        return [
-            Renewal(answer) for answer in self._repeatable("renew", [self._base(queue) for queue in queues], args)
-        ]
+        return [Renewal(answer) for answer in self._repeatable("renew", [self._base(queue) for queue in queues], args)]
 
     def recover(self, queues: Sequence[str], *, max_stalled: int = 3, budget: int = 250) -> int:
         """Jobs whose lease ran out wait again in their old place, or fail as stalled. Returns how many."""
@@ -174,9 +201,7 @@ class QueueEngine(SharedVerbs):
     def progress(self, lease: Lease, percent: int, step: str) -> Renewal:
         """Show progress (0 to 100) and a step of at most 60 bytes."""
         short = step.encode()[:60].decode(errors="ignore")
-        return Renewal(
-            self._repeatable("progress", [self._base(lease.queue)], [lease.id, lease.token, percent, short])
-        )
+        return Renewal(self._repeatable("progress", [self._base(lease.queue)], [lease.id, lease.token, percent, short]))
 
     def log(self, lease: Lease, text: str) -> bool:
         """One line for the job's own log; False when the lease was lost."""
@@ -318,13 +343,30 @@ class QueueEngine(SharedVerbs):
             return evaluate(self.connection.client, self._scripts[name], bases, args)
 
     def _repeatable(self, name: str, bases: list[str], args: list[Any]) -> Any:
-        with self.connection.guard():
+        return self._begin(name, bases, args)()
+
+    def _begin(self, name: str, bases: list[str], args: list[Any]) -> Callable[[], Any]:
+        """Send now, read later; a lost connection is tried once more, when the answer is wanted."""
+        connection, script = self.connection, self._scripts[name]
+        sent: Sent | RedisConnectionError
+        with connection.guard():
             try:
-                return evaluate(self.connection.client, self._scripts[name], bases, args)
-            except RedisConnectionError:
-                if self.connection.revive is not None and not self.connection.revive():
-                    raise
-                return evaluate(self.connection.client, self._scripts[name], bases, args)
+                sent = Sent(connection.client, script, bases, args)
+            except RedisConnectionError as error:
+                sent = error
+
+        def answer() -> Any:
+            with connection.guard():
+                try:
+                    if isinstance(sent, RedisConnectionError):
+                        raise sent
+                    return sent.answer()
+                except RedisConnectionError:
+                    if connection.revive is not None and not connection.revive():
+                        raise
+                return evaluate(connection.client, script, bases, args)
+
+        return answer
 
     def _act(self, name: str, queue: str, job_id: str, args: list[Any], advice: str) -> None:
         state = self._found(self._text(self._once(name, [self._base(queue)], args)), queue, job_id)

@@ -14,8 +14,9 @@ from cloudq_tui.engine.records import Finish
 from cloudq_tui.errors import QueueUnavailable
 from cloudq_tui.worker import joblog
 from cloudq_tui.worker.crowd import Crowd
-from cloudq_tui.worker.exchange import Exchange, Taken
+from cloudq_tui.worker.exchange import Exchange
 from cloudq_tui.worker.huey import CloudqHuey
+from cloudq_tui.worker.parcel import Taken
 
 logger = logging.getLogger("huey.consumer")
 

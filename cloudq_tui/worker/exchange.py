@@ -15,10 +15,10 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Lease, Outcome, QueueClaim
-from cloudq_tui.errors import CloudqError, QueueUnavailable
+from cloudq_tui.engine.records import ClaimResult, Finish, Lease, Outcome, QueueClaim
+from cloudq_tui.errors import QueueUnavailable, ScriptRefused
 from cloudq_tui.worker.appetite import Appetite
-from cloudq_tui.worker.leases import HeldLease
+from cloudq_tui.worker.parcel import Handed, Parcel, Taken, release
 
 if TYPE_CHECKING:
     from cloudq_tui.worker.crowd import Crowd
@@ -29,30 +29,7 @@ logger = logging.getLogger("cloudq.worker")
 HOLD = 0.004  # seconds a finish waits for company at most
 STALE = 0.015  # seconds a job claimed ahead may wait for a thread
 IDLE = 1.0  # seconds of one blocking wait at most
-_SUSPECT = 3  # calls in a row that fail before each finish is tried alone
-
-
-class Taken:
-    """A job in a thread's hands."""
-
-    __slots__ = ("claim", "held", "since")
-
-    def __init__(self, claim: ClaimedJob, held: HeldLease) -> None:
-        self.claim = claim
-        self.held = held
-        self.since = time.monotonic()
-
-
-class _Handed:
-    """A finish on its way, and what is to be done once it was accepted."""
-
-    __slots__ = ("after", "finish", "refused", "tries")
-
-    def __init__(self, finish: Finish, after: Callable[[], None] | None = None, *, refused: bool = False) -> None:
-        self.finish = finish
-        self.after = after
-        self.refused = refused  # stands for a finish that could not be stored
-        self.tries = 0
+_MANY = 8  # jobs in a batch that make it worth while to ask for the next one before this one ends
 
 
 class Exchange:
@@ -66,14 +43,17 @@ class Exchange:
         self._appetite = Appetite(huey, workers, crowd=crowd, pool=pool)
         self._turn = threading.Condition()
         self._ready: deque[Taken] = deque()
-        self._done: list[_Handed] = []
+        self._done: list[Handed] = []
         self._running: dict[tuple[str, str], Taken] = {}
         self._present = 0
         self._idle = 0
         self._calling = False
+        self._sent: Parcel | None = None  # its answer was not read yet
+        self._batch = 0  # jobs that the last claim brought
         self._listening = False
         self._fresh = True  # a claim may find something: none was made since the last wake
         self._next_due: int | None = None
+        self._since = 0.0  # when the first of `_done` was handed in
         self._repeat: tuple[str, list[QueueClaim], int] | None = None
         self._failures = 0
         self._closed = False
@@ -108,7 +88,7 @@ class Exchange:
         self.flush(patience=2.0)
         with self._turn:
             for taken in self._running.values():
-                self._done.append(_Handed(_release(taken.claim)))
+                self._done.append(Handed(release(taken.claim)))
             self._running.clear()
         self.flush(patience=2.0)
 
@@ -125,12 +105,15 @@ class Exchange:
                         return None
                     taken = self._pop()
                     if taken is not None:
-                        return taken
+                        if not self._may_send_ahead():
+                            return taken
+                        self._calling = True
+                        break
                     listen = False
                     if self._calling:
                         self._turn.wait(IDLE)
                         continue
-                    if self._done or self._fresh:
+                    if self._sent or self._done or self._fresh:
                         self._calling = True
                     elif not self._listening:
                         self._listening = listen = True
@@ -142,6 +125,8 @@ class Exchange:
         finally:
             with self._turn:
                 self._idle -= 1
+        self._send_ahead()
+        return taken
 
     def done(self, finish: Finish, seconds: float, after: Callable[[], None] | None = None) -> None:
         """Hand in how a job ended after `seconds`; it leaves with the next call."""
@@ -149,30 +134,33 @@ class Exchange:
             if self._running.pop((finish.id, finish.token), None) is None:
                 return  # it was given back when the worker was told to stop
             self._appetite.ended(finish.queue, seconds)
-            self._done.append(_Handed(finish, after))
-        self._overdue.set()
+            if not self._done:
+                self._since = time.monotonic()
+            self._done.append(Handed(finish, after))
+        if not self._overdue.is_set():
+            self._overdue.set()
 
     def abandon(self, taken: Taken) -> None:
         """The job could not even be run here: others may try it."""
-        self.done(_release(taken.claim), 1.0)
+        self.done(release(taken.claim), 1.0)
 
     def flush(self, patience: float = 0.0) -> None:
         """Hand in now; while Redis is away, for `patience` seconds."""
         deadline = time.monotonic() + patience
         while True:
             with self._turn:
-                if not self._done:
+                if not self._done and self._sent is None:
                     return
-                if self._calling:
-                    self._turn.wait(0.05)
-                    mine = False
+                mine = not self._calling
+                if mine:
+                    self._calling = True
                 else:
-                    self._calling = mine = True
+                    self._turn.wait(0.05)
             if mine:
                 self._call(claim=False)
-            if time.monotonic() > deadline and not mine:
-                return
-            if mine and self._failures and time.monotonic() > deadline:
+                if self._closed or self._present <= 0:
+                    self._give_back()
+            if time.monotonic() > deadline and (self._failures or not mine):
                 return
 
     # --- choosing ---
@@ -180,6 +168,10 @@ class Exchange:
     def _pop(self) -> Taken | None:
         for _ in range(len(self._ready)):
             taken = self._ready.popleft()
+            if time.monotonic() - taken.since > self._huey.leases.options.lease / 2:
+                # This process was frozen meanwhile: the job may be another's by now.
+                self._done.append(Handed(release(taken.claim)))
+                continue
             if self._appetite.start(taken.claim.queue):
                 self._running[taken.claim.id, taken.claim.token] = taken
                 return taken
@@ -196,21 +188,48 @@ class Exchange:
 
     # --- calling ---
 
-    def _call(self, *, claim: bool) -> bool:
-        """One call to the engine; the caller has set `_calling`. False while Redis is away."""
+    def _may_send_ahead(self) -> bool:
+        """Whether to hand in and claim now, while there is still work here for as long as that takes."""
+        return (
+            self._fresh
+            and self._batch >= _MANY
+            and 2 * len(self._ready) <= self._batch
+            and bool(self._done)
+            and not self._calling
+            and self._sent is None
+        )
+
+    def _send_ahead(self) -> None:
+        """The caller has set `_calling`. Faults are met by whoever reads the answer."""
+        parcel = self._parcel(claim=True)
+        parcel.send(self._huey)
+        with self._turn:
+            self._sent = parcel
+            self._calling = False
+            self._turn.notify_all()
+
+    def _parcel(self, *, claim: bool) -> Parcel:
         with self._turn:
             handed, self._done = self._done, []
-            self._overdue.clear()
-            request, claims, limit = self._ask() if claim else ("", [], 0)
-            if claims:
-                self._repeat = (request, claims, limit)
-        result: ClaimResult | None = None
+            if not claim:
+                return Parcel(handed)
+            parcel = Parcel(handed, *self._ask())
+            if parcel.claims:
+                self._repeat = (parcel.request, parcel.claims, parcel.limit)
+            return parcel
+
+    def _call(self, *, claim: bool) -> bool:
+        """One call to the engine, or the rest of one that was sent ahead; the caller has set `_calling`. False
+        while Redis is away."""
+        with self._turn:
+            sent, self._sent = self._sent, None
+        parcel = sent or self._parcel(claim=claim)
+        handed, result = parcel.handed, None
         try:
-            result = self._speak(handed, request, claims, limit)
+            result = parcel.deliver(self._huey)
         except QueueUnavailable as error:
-            # A script that fails on one finish looks like an outage, too: after some tries each goes alone.
-            if handed and self._failures >= _SUSPECT:
-                self._one_by_one(handed)
+            if handed and isinstance(error, ScriptRefused):
+                self._one_by_one(handed)  # one of them may be at fault, and the others are not to wait for it
             else:
                 self._took_none(handed, error)
         except Exception:
@@ -219,85 +238,57 @@ class Exchange:
         finally:
             with self._turn:
                 if result is not None:
-                    self._received(result, claims, limit, claim=claim)
+                    self._received(result, parcel)
                 self._calling = False
                 self._turn.notify_all()
         if result is None:
             self._pause()
         return result is not None
 
-    def _speak(self, handed: list[_Handed], request: str, claims: list[QueueClaim], limit: int) -> ClaimResult:
-        huey, worker = self._huey, self._huey.leases.worker
-        lease = huey.leases.options.lease_ms
-        if not handed:
-            if not claims:
-                return ClaimResult((), None)
-            return huey.engine.claim(claims, worker=worker, request=request, lease=lease, limit=limit, space=huey.name)
-        finishes = [one.finish for one in handed]
-        accepted, result = huey.engine.finish(
-            finishes,
-            retention=huey.retention(finishes),
-            claim=claims,
-            worker=worker,
-            request=request,
-            lease=lease,
-            limit=limit,
-            space=huey.name,
-        )
-        for one, held in zip(handed, accepted, strict=True):
-            self._settled(one, held)
-        return result
-
-    def _settled(self, one: _Handed, held: bool) -> None:
-        finish = one.finish
-        self._huey.leases.drop(Lease(finish.queue, finish.id, finish.token))
-        if not held and one.tries == 0 and finish.outcome is not Outcome.RELEASE:
-            logger.warning("job %s in %s had lost its lease; its end was not counted", finish.id, finish.queue)
-        if held and one.after is not None:
-            try:
-                one.after()
-            except CloudqError as error:
-                logger.warning("job %s ended, but not all was tidied up: %s", finish.id, error)
-
-    def _received(self, result: ClaimResult, claims: list[QueueClaim], limit: int, *, claim: bool) -> None:
+    def _received(self, result: ClaimResult, parcel: Parcel) -> None:
         if self._failures:
             logger.warning("Redis answers again")
         self._failures = 0
-        if not claims:
-            if claim:
+        if not parcel.claims:
+            if parcel.wanted:
                 self._fresh = False  # no queue has room; a finish or the next wake changes that
             return
         self._repeat = None
+        now = time.monotonic()
         self._ready.extend(
-            Taken(job, self._huey.leases.hold(Lease(job.queue, job.id, job.token))) for job in result.jobs
+            Taken(job, self._huey.leases.hold(Lease(job.queue, job.id, job.token)), now) for job in result.jobs
         )
-        self._fresh = len(result.jobs) >= limit > 0
+        self._batch = len(result.jobs)
+        self._fresh = self._batch >= parcel.limit > 0
         self._next_due = result.next_due
         if self._ready:
             self._overdue.set()
 
-    def _took_none(self, handed: list[_Handed], error: QueueUnavailable) -> None:
+    def _took_none(self, handed: list[Handed], error: QueueUnavailable) -> None:
         with self._turn:
             for one in handed:
                 one.tries += 1
             self._done = handed + self._done
+            self._since = time.monotonic()
             self._failures += 1
             first = self._failures == 1
         if first:
             logger.warning("%s; trying again, nothing is lost", error)
 
-    def _one_by_one(self, handed: list[_Handed]) -> None:
+    def _one_by_one(self, handed: list[Handed]) -> None:
         """A finish that no call can carry must not hold up the others: it ends as failed, then it is given up."""
-        left: list[tuple[_Handed, Exception]] = []
-        for one in handed:
+        refused: list[tuple[Handed, Exception]] = []
+        for at, one in enumerate(handed):
             try:
-                self._speak([one], "", [], 0)
+                Parcel([one]).deliver(self._huey)
+            except ScriptRefused as error:
+                refused.append((one, error))
+            except QueueUnavailable as error:  # an outage says nothing about a finish: all that are left wait
+                self._took_none([*(refusal[0] for refusal in refused), *handed[at:]], error)
+                return
             except Exception as error:  # noqa: BLE001 - whatever the engine refuses about it
-                left.append((one, error))
-        if left and not self._answers():
-            self._took_none([one for one, _ in left], QueueUnavailable(str(left[0][1])))
-            return
-        for one, reason in left:
+                refused.append((one, error))
+        for one, reason in refused:
             finish = one.finish
             logger.error("the end of job %s in %s cannot be stored: %s", finish.id, finish.queue, reason)
             if one.refused:  # its lease runs out, and it is recovered
@@ -305,16 +296,9 @@ class Exchange:
                 continue
             failed = Finish(finish.queue, finish.id, finish.token, Outcome.FAILED, error=str(reason))
             with self._turn:
-                self._done.append(_Handed(failed, None, refused=True))
+                self._done.append(Handed(failed, None, refused=True))
         with self._turn:
             self._failures = 0
-
-    def _answers(self) -> bool:
-        try:
-            self._huey.engine.now()
-        except QueueUnavailable:
-            return False
-        return True
 
     def _pause(self) -> None:
         """While Redis is away, between two tries of a thread."""
@@ -350,16 +334,29 @@ class Exchange:
         """Keeps the two promises when no thread comes by: all of them are busy."""
         while not self._closed:
             self._overdue.wait()
-            self._overdue.clear()
-            time.sleep(HOLD)
+            with self._turn:
+                due = self._next_promise()
+                if due is None:
+                    self._overdue.clear()
+                    continue
+            left = due - time.monotonic()
+            if left > 0:
+                time.sleep(left)
+                continue
             try:
                 self._give_back(older_than=STALE)
                 self.flush()
-                with self._turn:
-                    if self._ready or self._done:
-                        self._overdue.set()
             except Exception:
                 logger.exception("the flushing thread met an error and goes on")
+
+    def _next_promise(self) -> float | None:
+        """When something here will have waited for too long."""
+        dues = [self._since + HOLD] if self._done else []
+        if self._sent is not None:
+            dues.append(self._sent.since + HOLD)
+        if self._ready:
+            dues.append(self._ready[0].since + STALE)
+        return min(dues, default=None)
 
     def _give_back(self, older_than: float = 0.0) -> None:
         """Release jobs claimed ahead that nobody started."""
@@ -368,8 +365,4 @@ class Exchange:
             while self._ready and self._ready[0].since <= limit:
                 taken = self._ready.popleft()
                 self._appetite.overestimated(taken.claim.queue)
-                self._done.append(_Handed(_release(taken.claim)))
-
-
-def _release(claim: ClaimedJob) -> Finish:
-    return Finish(claim.queue, claim.id, claim.token, Outcome.RELEASE, counted=False)
+                self._done.append(Handed(release(taken.claim)))

@@ -1,10 +1,16 @@
-"""One JSON line per start and end of a job, on the logger `cloudq.worker`. No payload: it may hold addresses."""
+"""One JSON line per start and end of a job, on the logger `cloudq.worker`. No payload: it may hold addresses.
+
+A busy worker writes tens of thousands of them in a second, and a LogRecord for each would cost more than the rest of
+the job. So as long as the logger's only handler is the one `install` gave it, a line goes straight to its stream.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
+from contextlib import suppress
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
 
 from cloudq_tui.engine.records import ClaimedJob, Finish, Outcome
 
@@ -17,39 +23,63 @@ _EVENTS = {
 }
 
 
+class _Lines(logging.StreamHandler):  # type: ignore[type-arg]
+    """Bare messages on stderr."""
+
+    def put(self, line: str) -> None:
+        self.acquire()
+        try:
+            with suppress(OSError):  # stderr may be gone: the job goes on
+                self.stream.write(line + "\n")
+                self.flush()
+        finally:
+            self.release()
+
+
 def install(level: int | None = None) -> None:
-    """Write to stderr, unless the application has set this logger up itself."""
+    """Write to stderr, unless the application has set this logger up itself.
+
+    Huey's own line per start and end of a job would say the same again: it is left to `--verbose`.
+    """
     if logger.handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Lines(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     logger.propagate = False
+    huey = logging.getLogger("huey")
     if logger.level == logging.NOTSET:
-        logger.setLevel(level if level is not None else max(logging.INFO, logging.getLogger("huey").level))
+        logger.setLevel(level if level is not None else max(logging.INFO, huey.level))
+    if huey.level == logging.INFO:
+        logging.getLogger("huey.consumer").setLevel(logging.INFO)
+        huey.setLevel(logging.WARNING)
 
 
 def started(claim: ClaimedJob) -> None:
     if logger.isEnabledFor(logging.INFO):
-        logger.info(_line("queue_job_start", claim))
+        _say(f'{{"type":"queue_job_start",{_about(claim)}}}')
 
 
 def ended(claim: ClaimedJob, finish: Finish, seconds: float) -> None:
     """A deferred or released job has not ended: it says nothing."""
     event = _EVENTS.get(finish.outcome)
     if event is not None and logger.isEnabledFor(logging.INFO):
-        logger.info(_line(event, claim, duration=round(seconds * 1000, 1)))
+        _say(f'{{"type":"{event}",{_about(claim)},"duration":{round(seconds * 1000, 1)}}}')
 
 
-def _line(event: str, claim: ClaimedJob, **more: float) -> str:
-    return json.dumps(
-        {
-            "type": event,
-            "queue": claim.queue,
-            "jobId": claim.id,
-            "job": claim.name,
-            "attempt": claim.failures + 1,
-            **more,
-        },
-        separators=(",", ":"),
-    )
+def _say(line: str) -> None:
+    handlers = logger.handlers
+    if len(handlers) == 1 and type(handlers[0]) is _Lines:
+        handlers[0].put(line)
+    else:
+        logger.info("%s", line)
+
+
+def _about(claim: ClaimedJob) -> str:
+    place = _place(claim.queue, claim.name)
+    return f'"queue":{place[0]},"jobId":{quoted(claim.id)},"job":{place[1]},"attempt":{claim.failures + 1}'
+
+
+@lru_cache(maxsize=512)
+def _place(queue: str, name: str) -> tuple[str, str]:
+    return quoted(queue), quoted(name)

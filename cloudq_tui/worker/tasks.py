@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -43,6 +44,10 @@ class CloudqTask(Task):  # type: ignore[misc]
     held: HeldLease | None = None
     scheduled_minute: bool = False
     _job: JobContext | None = None
+
+    def create_id(self) -> str:
+        """A random UUID without its dashes: it is part of five keys of the job and of its events."""
+        return secrets.token_hex(16)
 
     @property
     def job(self) -> JobContext:

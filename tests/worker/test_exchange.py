@@ -13,7 +13,7 @@ from huey.signals import SIGNAL_INTERRUPTED
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.records import Finish, QueueClaim
 from cloudq_tui.engine.transitions import QueueEngine
-from cloudq_tui.errors import QueueUnavailable
+from cloudq_tui.errors import QueueUnavailable, ScriptRefused
 from cloudq_tui.models.job import JobState
 from cloudq_tui.worker.crowd import Crowd
 from cloudq_tui.worker.huey import CloudqHuey
@@ -97,7 +97,7 @@ def test_an_outage_in_every_call_loses_nothing(
     huey: CloudqHuey, work: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, states: Any
 ) -> None:
     """Every second call fails: half of these before it reached Redis, half after."""
-    finish, claim, calls = huey.engine.finish, huey.engine.claim, iter(range(10**6))
+    begin, claim, calls = huey.engine.begin_finish, huey.engine.claim, iter(range(10**6))
 
     def cut(verb: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -111,7 +111,7 @@ def test_an_outage_in_every_call_loses_nothing(
 
         return call
 
-    monkeypatch.setattr(huey.engine, "finish", cut(finish))
+    monkeypatch.setattr(huey.engine, "begin_finish", lambda *args, **kwargs: cut(begin(*args, **kwargs)))
     monkeypatch.setattr(huey.engine, "claim", cut(claim))
     jobs = Jobs(huey)
     results = huey.enqueue_many(jobs.quick.s(n) for n in range(100))
@@ -139,7 +139,7 @@ def test_an_outage_while_a_job_is_opened_fails_no_job(
         assert result(blocking=True, timeout=10) == 3
 
 
-@pytest.mark.parametrize("refusal", [ValueError("not this one"), QueueUnavailable("not this one")])
+@pytest.mark.parametrize("refusal", [ValueError("not this one"), ScriptRefused("not this one")])
 def test_one_finish_that_no_call_can_carry_does_not_hold_up_the_others(
     huey: CloudqHuey,
     reader: QueueReader,
@@ -148,14 +148,14 @@ def test_one_finish_that_no_call_can_carry_does_not_hold_up_the_others(
     monkeypatch: pytest.MonkeyPatch,
     refusal: Exception,
 ) -> None:
-    finish = huey.engine.finish
+    begin = huey.engine.begin_finish
 
     def refuse(finishes: list[Finish], **kwargs: Any) -> Any:
         if any(one.result == b"13" for one in finishes):
             raise refusal
-        return finish(finishes, **kwargs)
+        return begin(finishes, **kwargs)
 
-    monkeypatch.setattr(huey.engine, "finish", refuse)
+    monkeypatch.setattr(huey.engine, "begin_finish", refuse)
     jobs = Jobs(huey)
     for n in range(20):
         jobs.quick(n)

@@ -5,7 +5,7 @@
 -- ARGV  n; per base: keep completed ms, keep completed count, keep failed ms;
 --       number of finishes; per finish:
 --         base index, id, token, outcome (c f r d l), kind, error, detail, has result, result, delay ms, counted,
---         number of writes, per write: key, 1 set / 0 delete, value, ttl ms
+--         number of writes, per write: key ('' is the queue's own outbox), 1 set / 0 delete, value, ttl ms
 --         number of follow-ups, per follow-up: base index, the twelve of include/add.lua
 --         number of chord members, per member: chord, index, size, value, then its callback as a follow-up
 --       1 and the arguments of include/claim.lua, or 0
@@ -18,14 +18,8 @@ local space = KEYS[n + 1]
 local now = now_ms()
 local at = 2 + 3 * n
 local finishes = tonumber(ARGV[at])
-local held, sums, ended, moved = {}, {}, {}, {}
+local held, sums, ended, moved, results, gone = {}, {}, {}, {}, {}, {}
 drain(KEYS[1])
-
-local function add_up(index, name, value)
-  local sum = sums[index]
-  if not sum then sum = {}; sums[index] = sum end
-  sum[name] = (sum[name] or 0) + value
-end
 
 local function bucket(ms)
   for i, bound in ipairs(BOUNDS) do
@@ -34,21 +28,35 @@ local function bucket(ms)
   return #BOUNDS + 1
 end
 
+-- What a queue's counters gain: `all` under the queue's own, `named` under each job name's. Added up here, written once.
+local function sum_of(index)
+  local sum = sums[index]
+  if not sum then sum = { all = {}, named = {} }; sums[index] = sum end
+  return sum
+end
+
+local function gain(sum, field, value)
+  sum[field] = (sum[field] or 0) + value
+end
+
 -- Totals and histograms by job name; slots and minutes by queue.
 local function measure(index, name, outcome, record)
-  add_up(index, '|' .. outcome, 1)
-  add_up(index, name .. '|' .. outcome, 1)
-  if outcome ~= 'r' then add_up(index, '|o', 1) end
+  local sum = sum_of(index)
+  local all, own = sum.all, sum.named[name]
+  if not own then own = { counts = {}, D = {}, W = {} }; sum.named[name] = own end
+  gain(all, outcome, 1)
+  gain(own.counts, outcome, 1)
+  if outcome ~= 'r' then gain(all, 'o', 1) end
   local started, since = tonumber(record[2]), tonumber(record[3])
   if started and outcome ~= 'x' then
     local busy = math.max(0, now - started)
-    add_up(index, '|d', busy)
-    add_up(index, name .. '|d', busy)
-    add_up(index, name .. '|D' .. bucket(busy), 1)
+    gain(all, 'd', busy)
+    gain(own.counts, 'd', busy)
+    gain(own.D, bucket(busy), 1)
     if since then
       local wait = math.max(0, started - since)
-      add_up(index, name .. '|w', wait)
-      add_up(index, name .. '|W' .. bucket(wait), 1)
+      gain(own.counts, 'w', wait)
+      gain(own.W, bucket(wait), 1)
     end
   end
 end
@@ -69,11 +77,10 @@ end
 
 local EXCLUDED = { revoked = true, expired = true, cancelled = true }
 
-local FIELDS = { 'tk', 'po', 'w', 'n', 's', 'kc', 'a', 'cx', 'kf' }
-
 -- The record of a finish's job; nil when the caller does not hold its lease.
 local function held_record(a)
-  local record = redis.call('HMGET', KEYS[tonumber(ARGV[a])] .. K.record .. ARGV[a + 1], unpack(FIELDS))
+  local record = redis.call('HMGET', KEYS[tonumber(ARGV[a])] .. K.record .. ARGV[a + 1],
+    'tk', 'po', 'w', 'n', 'kc', 'a', 'cx')
   return record[1] == ARGV[a + 2] and record or nil
 end
 
@@ -94,30 +101,31 @@ local function finish(a, record)
     measure(index, record[4], 'c', record)
     local m = moves(index)
     m.done[#m.done + 1] = id
-    if record[6] == '0' then
+    if record[5] == '0' then
       drop(base, id)
     else
       -- Most completed jobs cost one write to their record: what stays in it is not read in this state.
-      redis.call('HSET', rec, 'fo', now, 'tk', '')
-      if record[7] then redis.call('DEL', base .. K.error .. id) end
-      if ARGV[a + 7] == '1' then redis.call('SET', base .. K.result .. id, ARGV[a + 8]) end
+      redis.call('HSET', rec, 'fo', now, 'tk', '', 's', '')
+      if record[6] then redis.call('DEL', base .. K.error .. id) end
+      if ARGV[a + 7] == '1' then results[#results + 1] = base .. K.result .. id; results[#results + 1] = ARGV[a + 8] end
       m.kept[#m.kept + 1] = now; m.kept[#m.kept + 1] = id
       ended[index] = (ended[index] or 0) + 1
-      ask_to_keep(index, 'completed', record[6])
+      ask_to_keep(index, 'completed', record[5])
     end
     return
   end
   redis.call('ZREM', base .. K.active, id)
-  if record[8] then
+  local more = redis.call('HMGET', rec, 's', 'kf')
+  if record[7] then
     -- A cancelled job is not put back. The worker learned that it was cancelled, not by whom.
     if outcome ~= 'f' then outcome, detail = 'f', '' end
-    kind, message = 'cancelled', 'cancelled by ' .. record[8]
+    kind, message = 'cancelled', 'cancelled by ' .. record[7]
   end
   if outcome == 'f' then
     measure(index, record[4], EXCLUDED[kind] and 'x' or 'f', record)
     if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
     fail(base, id, now, kind, message, detail)
-    ask_to_keep(index, 'failed', record[9])
+    ask_to_keep(index, 'failed', more[2])
     ended[index] = (ended[index] or 0) + 1
   else
     redis.call('HDEL', rec, 'tk', 'wk', 'pg', 'sp')
@@ -131,8 +139,8 @@ local function finish(a, record)
     if delay > 0 then
       redis.call('ZADD', base .. K.delayed, now + delay, id)
       event(base, 'delayed', id, message)
-    elseif outcome == 'l' and record[5] then
-      redis.call('ZADD', base .. K.waiting, record[5], id)
+    elseif outcome == 'l' and more[1] then
+      redis.call('ZADD', base .. K.waiting, more[1], id)
       event(base, 'waiting', id, 'released')
     else
       enqueue(base, id, now)
@@ -143,18 +151,19 @@ local function finish(a, record)
 end
 
 -- The end of a finish's arguments, skipped when its lease was lost.
-local function consequences(a, alive)
+local function consequences(a, alive, base)
   local writes = tonumber(ARGV[a])
   a = a + 1
   for _ = 1, writes do
     if alive then
       local key, ttl = space .. ':kv:' .. ARGV[a], tonumber(ARGV[a + 3])
-      if ARGV[a + 1] == '0' then
-        redis.call('DEL', key)
-      elseif ttl > 0 then
-        redis.call('SET', key, ARGV[a + 2], 'PX', ttl)
+      if ARGV[a] == '' then
+        redis.call('RPUSH', base .. K.outbox, ARGV[a + 2])
+      elseif ARGV[a + 1] == '0' then
+        gone[key] = true
       else
-        redis.call('SET', key, ARGV[a + 2])
+        gone[key] = nil
+        if ttl > 0 then redis.call('SET', key, ARGV[a + 2], 'PX', ttl) else redis.call('SET', key, ARGV[a + 2]) end
       end
     end
     a = a + 4
@@ -185,11 +194,16 @@ at = at + 1
 for f = 1, finishes do
   local record = held_record(at)
   -- What follows a job is added before the job itself may go back to waiting.
-  local next_at = consequences(at + 11, record ~= nil)
+  local next_at = consequences(at + 11, record ~= nil, KEYS[tonumber(ARGV[at])])
   if record then finish(at, record) end
   held[f] = record and 1 or 0
   at = next_at
 end
+
+if #results > 0 then redis.call('MSET', unpack(results)) end
+local deleted = {}
+for key in pairs(gone) do deleted[#deleted + 1] = key end
+delete(deleted)
 
 for index, m in pairs(moved) do
   local base = KEYS[index]
@@ -201,12 +215,11 @@ end
 
 for index, sum in pairs(sums) do
   local base = KEYS[index]
-  for name, value in pairs(sum) do
-    if string.sub(name, 1, 1) == '|' then
-      count(base, now, string.sub(name, 2), value)
-    else
-      redis.call('HINCRBY', base .. K.totals, name, value)
-    end
+  for field, value in pairs(sum.all) do count(base, now, field, value) end
+  for name, own in pairs(sum.named) do
+    for field, value in pairs(own.counts) do redis.call('HINCRBY', base .. K.totals, name .. '|' .. field, value) end
+    for slot, value in pairs(own.D) do redis.call('HINCRBY', base .. K.totals, name .. '|D' .. slot, value) end
+    for slot, value in pairs(own.W) do redis.call('HINCRBY', base .. K.totals, name .. '|W' .. slot, value) end
   end
 end
 
@@ -214,7 +227,9 @@ end
 local function forget(base, key, ids)
   if #ids == 0 then return end
   redis.call('ZREM', base .. key, unpack(ids))
-  for _, id in ipairs(ids) do drop(base, id) end
+  local all = {}
+  for _, id in ipairs(ids) do keys_of(base, id, all) end
+  delete(all)
 end
 local function retain(base, state, age, keep, budget)
   local excess = keep and redis.call('ZCARD', base .. K[state]) - keep or 0

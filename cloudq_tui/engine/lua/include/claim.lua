@@ -8,28 +8,31 @@
 --   { queue index, id, name, message, rank, timestamp, retries, failures, stalled, backoff, timeout,
 --     checkpoint, revocation of the id, revocation of the name }, false where there is none.
 local function take(base, index, ids, now, request, worker, lease, space, queue, jobs)
-  local leases, payloads, revocations, rows = {}, {}, {}, {}
+  local leases, wanted, rows, revoked = {}, {}, {}, {}
   for _, id in ipairs(ids) do
     local rec = base .. K.record .. id
     local r = redis.call('HMGET', rec, 'n', 't', 'r', 'R', 'a', 'st', 'b', 'to', 'c', 'y')
-    if r[1] then
+    local name = r[1]
+    if name then
       redis.call('HSET', rec, 'tk', request, 'wk', worker, 'po', now)
       if r[10] then redis.call('HDEL', rec, 'y') end
       leases[#leases + 1] = now + lease; leases[#leases + 1] = id
-      payloads[#payloads + 1] = base .. K.payload .. id
-      revocations[#revocations + 1] = space .. ':kv:r:' .. id
-      revocations[#revocations + 1] = space .. ':kv:rt:' .. queue .. ':' .. r[1]
-      rows[#rows + 1] = { index, id, r[1], false, r[3], r[2], r[4] or '0', r[5] or '0', r[6] or '0', r[7] or '',
-        r[8] or '0', r[9] and redis.call('GET', base .. K.checkpoint .. id), false, false }
+      wanted[#wanted + 1] = base .. K.payload .. id
+      if space ~= '' then
+        wanted[#wanted + 1] = space .. ':kv:r:' .. id
+        if revoked[name] == nil then
+          revoked[name] = redis.call('GET', space .. ':kv:rt:' .. queue .. ':' .. name)
+        end
+      end
+      rows[#rows + 1] = { index, id, name, false, r[3], r[2], r[4] or '0', r[5] or '0', r[6] or '0', r[7] or '',
+        r[8] or '0', r[9] and redis.call('GET', base .. K.checkpoint .. id), false, revoked[name] or false }
     end
   end
   if #rows == 0 then return end
   redis.call('ZADD', base .. K.active, unpack(leases))
-  local messages = redis.call('MGET', unpack(payloads))
-  local revoked = space ~= '' and redis.call('MGET', unpack(revocations)) or nil
+  local found = redis.call('MGET', unpack(wanted))
   for i, row in ipairs(rows) do
-    row[4] = messages[i]
-    if revoked then row[13], row[14] = revoked[2 * i - 1], revoked[2 * i] end
+    if space ~= '' then row[4], row[13] = found[2 * i - 1], found[2 * i] else row[4] = found[i] end
     jobs[#jobs + 1] = row
   end
 end
@@ -115,14 +118,15 @@ local function claim(first, at)
       if round == 1 then want = math.min(want, share) end
       if want > 0 then
         local popped, ids, starts = redis.call('ZPOPMIN', base .. K.waiting, want), {}, {}
+        local limited = tonumber(ARGV[a + 3]) > 0
         for p = 1, #popped, 2 do
           ids[#ids + 1] = popped[p]
-          starts[#starts + 1] = now; starts[#starts + 1] = request .. ':' .. popped[p]
+          if limited or all_max > 0 then starts[#starts + 1] = now; starts[#starts + 1] = request .. ':' .. popped[p] end
         end
         take(base, i, ids, now, request, worker, lease, space, ARGV[a], jobs)
         taken[#taken + 1] = { i, ids }
         event(base, 'active', table.concat(ids, ' '), worker)
-        if tonumber(ARGV[a + 3]) > 0 then
+        if limited then
           redis.call('ZADD', base .. K.limiter, unpack(starts))
           redis.call('PEXPIRE', base .. K.limiter, ARGV[a + 4])
         end

@@ -27,10 +27,27 @@ local function wake(base)
   redis.call('ZADD', base .. K.wake, 0, '0')
 end
 
+-- Every key that an id may have, appended to a list.
+local function keys_of(base, id, all)
+  local n = #all
+  all[n + 1] = base .. K.record .. id
+  all[n + 2] = base .. K.payload .. id
+  all[n + 3] = base .. K.result .. id
+  all[n + 4] = base .. K.error .. id
+  all[n + 5] = base .. K.attempts .. id
+  all[n + 6] = base .. K.log .. id
+  all[n + 7] = base .. K.checkpoint .. id
+  return all
+end
+
+-- In slices that the Lua stack can hold.
+local function delete(all)
+  for i = 1, #all, 1000 do redis.call('DEL', unpack(all, i, math.min(i + 999, #all))) end
+end
+
 -- Forget everything kept for an id but its place in a state (the caller has removed that).
 local function drop(base, id)
-  redis.call('DEL', base .. K.record .. id, base .. K.payload .. id, base .. K.error .. id,
-    base .. K.attempts .. id, base .. K.log .. id, base .. K.checkpoint .. id, base .. K.result .. id)
+  delete(keys_of(base, id, {}))
 end
 
 local STATES = { 'waiting', 'active', 'delayed', 'failed', 'completed' }
