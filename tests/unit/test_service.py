@@ -27,8 +27,8 @@ MAIL: dict[str, Any] = {"to": "user@example.com", "subject": "Hi"}
 
 @pytest.fixture
 def make_service(engine: QueueEngine, reader: QueueReader) -> Callable[..., QueueService]:
-    def make(*, read_only: bool = False, **platform: Any) -> QueueService:
-        settings, actor = Settings(), Actor("test", "python")
+    def make(*, read_only: bool = False, queues: dict[str, Any] | None = None, **platform: Any) -> QueueService:
+        settings, actor = Settings(queues=queues or {}), Actor("test", "python")
         operations = QueueOperations(engine, reader, settings, actor=actor)
         runtime = Runtime(settings, engine, reader, operations)
         return QueueService(runtime, platform=PlatformSettings(**platform), actor=actor, read_only=read_only)
@@ -172,15 +172,10 @@ def test_device_calls(call: Callable[[QueueService], Job], service: QueueService
     assert job.data["deviceId"] == "device-001"
 
 
-UNSERVED: list[Callable[[QueueService], Job]] = [
-    lambda s: s.generate_report({"report": "daily"}, options=JobOptions(priority=JobPriority.BACKGROUND)),
-]
-
-
-@pytest.mark.parametrize("call", UNSERVED)
-def test_a_queue_without_a_processor_refuses(call: Callable[[QueueService], Job], service: QueueService) -> None:
+def test_a_queue_without_a_processor_refuses(make_service: Callable[..., QueueService]) -> None:
+    service = make_service(queues={"billing": {}})
     with pytest.raises(NoProcessor, match="has no processor yet"):
-        call(service)
+        service.enqueue("billing", "charge", {"amount": 1})
     assert queued(service) == 0
 
 
