@@ -18,6 +18,8 @@ import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from cloudq_tui.errors import PermanentFailure
+
 _LOCK = threading.Lock()
 _LABELS = 30  # along the bottom; of more every n-th is written
 _LABEL_LENGTH = 24
@@ -51,8 +53,12 @@ class ChartPainter:
         self._families = ["DejaVu Sans"]
         with _LOCK:
             for font in fonts:
-                font_manager.fontManager.addfont(font)
-                self._families.append(font_manager.FontProperties(fname=font).get_name())
+                try:
+                    font_manager.fontManager.addfont(font)
+                    self._families.append(font_manager.FontProperties(fname=font).get_name())
+                except (OSError, RuntimeError) as error:
+                    reason = getattr(error, "strerror", None) or "no font that can be read"
+                    raise PermanentFailure(f"reports.fonts: {font.name}: {reason}") from None
 
     def paint(self, chart: Chart) -> bytes:
         """The chart as PNG."""

@@ -10,6 +10,7 @@ import binascii
 import io
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ class _Document(FPDF):
         self.set_text_color(120)
         self.cell(0, 8, f"{self.page_no()} / {{nb}}", align="C")
 
+    def close_fonts(self) -> None:
+        """fpdf2 leaves the fonts' files open until they are collected."""
+        for font in self.fonts.values():
+            with suppress(Exception):
+                font.ttfont.close()  # type: ignore[union-attr]
+
 
 class PdfPrinter:
     """Makes PDF files of HTML. `fonts` are asked for letters that DejaVu Sans lacks."""
@@ -55,7 +62,14 @@ class PdfPrinter:
     def print(self, html: str, *, title: str, check: Callable[[], None]) -> bytes:
         """Raises PermanentFailure for HTML that cannot be laid out, such as tags inside a table's cell."""
         pdf = _Document(check)
-        self._add_fonts(pdf)
+        try:
+            self._add_fonts(pdf)
+            return self._laid_out(pdf, html, title)
+        finally:
+            pdf.close_fonts()
+
+    @staticmethod
+    def _laid_out(pdf: FPDF, html: str, title: str) -> bytes:
         pdf.set_title(title)
         pdf.set_creator("cloudq-tui")
         pdf.set_auto_page_break(auto=True, margin=16)

@@ -85,9 +85,9 @@ def _export(
     started = time.monotonic()
     job.update_progress(8, "connect")
     with source.open(job) as session:
-        progress = _Progress(job, _expected(job, session, query, values))
+        progress = _Progress(job, _expected(job, session, query, values), rules.max_rows)
         with session.rows(query, values, size=rules.fetch_size) as rows:
-            _copy(rows, _table_file(payload, output, rows, rules), progress, rules.max_rows)
+            _copy(rows, _table_file(payload, output, rows, rules), progress)
     job.update_progress(95, "checksum")
     written = output.publish(job.check)
     job.log(f"{progress.rows} rows, {written.size} bytes in {time.monotonic() - started:.1f} s")
@@ -112,14 +112,12 @@ def _table_file(payload: ExportData, output: OutputFile, rows: Rows, rules: Expo
     return ParquetFile(output, columns, compression=compression, types=rows.types)
 
 
-def _copy(rows: Rows, table: TableFile, progress: _Progress, max_rows: int) -> None:
+def _copy(rows: Rows, table: TableFile, progress: _Progress) -> None:
     try:
         progress.add(0)
         for batch in rows.batches:
             table.write(batch)
             progress.add(len(batch))
-            if max_rows and progress.rows > max_rows:
-                raise PermanentFailure(f"more than exports.max_rows ({max_rows}) rows")
         progress.job.check()
         table.close()
     except BaseException:
@@ -143,16 +141,19 @@ def _result(payload: ExportData, written: WrittenFile, rows: int, columns: tuple
 class _Progress:
     """Rows so far, shown as a share of what is expected, or halfway where nothing is known."""
 
-    def __init__(self, job: JobContext, expected: int | None) -> None:
+    def __init__(self, job: JobContext, expected: int | None, max_rows: int) -> None:
         self.job = job
         self.rows = 0
         self._expected = expected
+        self._max_rows = max_rows
         self._shown = 0.0
 
     def add(self, rows: int) -> None:
         """Raises what ends the job."""
         self.rows += rows
         self.job.check()
+        if self._max_rows and self.rows > self._max_rows:
+            raise PermanentFailure(f"more than exports.max_rows ({self._max_rows}) rows")
         # A step's new name is written at once, so it may not change with every batch.
         if time.monotonic() - self._shown < _SHOW_EVERY:
             return

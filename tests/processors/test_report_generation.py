@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import matplotlib as mpl
 import pytest
 from PIL import Image
 from pypdf import PdfReader
@@ -375,6 +376,16 @@ def test_charts_take_any_label_and_gaps() -> None:
         picture = ChartPainter().paint(Chart("$x^{", kind, labels, series, "%"))
         assert Image.open(io.BytesIO(picture)).size[0] > 800
     assert ChartPainter().paint(Chart("", "bar", [], [])).startswith(b"\x89PNG")
+
+
+def test_fonts_of_ones_own(tmp_path: Path) -> None:
+    mono = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSansMono.ttf")
+    assert ChartPainter([mono]).paint(Chart("x", "bar", ["a"], [Series("", [1])])).startswith(b"\x89PNG")
+    assert PdfPrinter([mono]).print("<p>x</p>", title="", check=lambda: None).startswith(b"%PDF")
+    (tmp_path / "broken.ttf").write_text("no font")
+    for font, words in (("broken.ttf", "broken.ttf: "), ("missing.ttf", "missing.ttf: No such file")):
+        with pytest.raises(PermanentFailure, match=words):
+            ChartPainter([tmp_path / font])
 
 
 def test_letters_no_font_has_are_no_fault(desk: ReportDesk) -> None:
