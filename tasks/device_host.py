@@ -147,16 +147,20 @@ class Operation:
         link, pause = self.link(container), 0.05
         while True:
             self.job.check()
-            if ended := self.engine.ended(container.id):
-                raise TemporaryFailure(f"{self.device} does not run: {ended}")
+            self._alive(container)
             lacks = self._lacks(link)
             if not lacks:
                 return link
+            self._alive(container)
             left = ends - time.monotonic()
             if left <= 0:
                 raise TemporaryFailure(f"timeout: {self.device} was not ready within {max(patience, 0):.0f}s: {lacks}")
             time.sleep(min(pause, left))
             pause = min(1.0, pause * 1.5)
+
+    def _alive(self, container: DeviceContainer) -> None:
+        if ended := self.engine.ended(container.id):
+            raise TemporaryFailure(f"{self.device} does not run: {ended}")
 
     def _lacks(self, link: AdbLink) -> str:
         """What the device still lacks; "" when it is ready."""

@@ -6,16 +6,15 @@ skipped with the reason, and fail where CI is set.
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import docker
 import pytest
@@ -23,8 +22,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no packages; the servers stand beside the tests
 
 import engine_server as servers
+from device_job import DeviceJob
 
-from cloudq_tui.errors import Cancelled, Deferred, LeaseLost
 from cloudq_tui.models.context import JobContext
 from tasks.clients.adb import AdbServer
 from tasks.clients.device_data import DeviceData
@@ -67,9 +66,16 @@ def _servers() -> Iterator[Servers]:
 def running(_servers: Servers) -> Iterator[Servers]:
     """The servers; every container is gone after the test."""
     yield _servers
-    with docker.APIClient(_servers.docker_url, version="auto") as api:
-        for container in api.containers(all=True):
-            api.remove_container(container["Id"], force=True)
+    _clear(_servers)
+
+
+def _clear(servers_: Servers) -> None:
+    def remove(container: str) -> None:
+        with docker.APIClient(servers_.docker_url, version="auto") as api:
+            api.remove_container(container, force=True)
+
+    with docker.APIClient(servers_.docker_url, version="auto") as api, ThreadPoolExecutor(4) as pool:
+        list(pool.map(remove, [container["Id"] for container in api.containers(all=True)]))
 
 
 @pytest.fixture
@@ -79,88 +85,32 @@ def engine(running: Servers) -> Iterator[docker.APIClient]:
         yield api
 
 
+def _host(servers_: Servers, data: Path, changes: dict[str, Any]) -> DeviceHost:
+    return DeviceHost(
+        engine=Engine(servers_.docker_url, timeout=20),
+        adb=AdbServer(port=servers_.adb_port, start=False, timeout=10),
+        data=DeviceData(data),
+        rules=replace(RULES, **changes),
+    )
+
+
 @pytest.fixture
 def make_host(running: Servers, tmp_path: Path) -> Callable[..., DeviceHost]:
-    def make(**changes: Any) -> DeviceHost:
-        return DeviceHost(
-            engine=Engine(running.docker_url, timeout=20),
-            adb=AdbServer(port=running.adb_port, start=False, timeout=10),
-            data=DeviceData(tmp_path / "devices"),
-            rules=replace(RULES, **changes),
-        )
+    return lambda **changes: _host(running, tmp_path / "devices", changes)
 
-    return make
+
+@pytest.fixture(scope="module")
+def make_shared_host(
+    _servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., DeviceHost]]:
+    """For a file whose tests share a device; its containers are gone after the last."""
+    yield lambda **changes: _host(_servers, tmp_path_factory.mktemp("devices"), changes)
+    _clear(_servers)
 
 
 @pytest.fixture
 def host(make_host: Callable[..., DeviceHost]) -> DeviceHost:
     return make_host()
-
-
-@dataclass
-class DeviceJob:
-    """JobContext in memory. `die_at` names the step at which its worker is killed: all it does fails from there."""
-
-    id: str = "job-1"
-    queue: str = "device-operation"
-    name: str = "start-device"
-    attempt: int = 1
-    attempts_left: int = 3
-    locks: dict[str, str] = field(default_factory=dict)
-    last_checkpoint: Any = None
-    progress: list[tuple[int, str]] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    die_at: str = ""
-    cancel_at: str = ""
-    ends: float = float("inf")
-    dead: bool = False
-
-    @property
-    def time_remaining(self) -> float:
-        return max(0.0, self.ends - time.monotonic())
-
-    @property
-    def steps(self) -> list[str]:
-        return [name for _, name in self.progress]
-
-    def update_progress(self, percent: float, step: str = "") -> None:
-        self.dead = self.dead or step == self.die_at
-        self.check()
-        if step == self.cancel_at:
-            raise Cancelled("cancelled by test")
-        self.progress.append((round(percent), step))
-
-    def log(self, text: str) -> None:
-        self.lines.append(text)
-
-    def checkpoint(self, data: Any) -> None:
-        self.check()
-        self.last_checkpoint = copy.deepcopy(data)
-
-    def check(self) -> None:
-        if self.dead:
-            raise LeaseLost("killed here")
-
-    def defer(self, delay: float, reason: str) -> NoReturn:
-        raise Deferred(delay, reason)
-
-    def limit(self, key: str, count: int, per: float) -> float:
-        return 0.0
-
-    @contextmanager
-    def lock(self, key: str) -> Iterator[bool]:
-        self.check()
-        if self.locks.setdefault(key, self.id) != self.id:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            self.locks.pop(key, None)
-
-    def again(self, **changes: Any) -> DeviceJob:
-        kept = {"id": self.id, "locks": self.locks, "last_checkpoint": copy.deepcopy(self.last_checkpoint)}
-        return DeviceJob(**(kept | {"attempt": self.attempt + 1} | changes))
 
 
 @pytest.fixture

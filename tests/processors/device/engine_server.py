@@ -28,7 +28,13 @@ HERE = Path(__file__).parent
 IMAGE = "redroid/redroid:cloudq-test"
 NETWORK = "10.123.{}.1/24"
 _UNUSED = re.compile(
-    r"/(test|tests|idlelib|tkinter|lib2to3|ensurepip|pydoc_data|(site|dist)-packages|__pycache__|config-[^/]*)(/|$)"
+    r"/(test|tests|idlelib|tkinter|turtledemo|lib2to3|ensurepip|pydoc_data|unittest|distutils|asyncio|multiprocessing"
+    r"|email|http|xml|xmlrpc|ctypes|curses|dbm|sqlite3|venv|wsgiref|logging|html|concurrent|json/tool"
+    r"|(site|dist)-packages|config-[^/]*)(/|$)|\.opt-[12]\.pyc$|_test|_cjk|_codecs_"
+)
+_EXTENSIONS = re.compile(
+    r"(_socket|select|_struct|math|fcntl|_posixsubprocess|zlib|_json|_sha.*|_md5|_blake2|binascii|array|_bisect"
+    r"|_random|_heapq|_opcode|grp|_typing|_contextvars|_queue|_datetime)\."
 )
 RUNC = """#!/bin/sh
 # A privileged container asks for every capability; where this machine's root lacks one itself, runc refuses.
@@ -156,12 +162,14 @@ def _image(python: str) -> bytes:
         for applet in subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
             if applet != "busybox":
                 link(f"bin/{applet}", "busybox")
-        objects = [python, *(str(path) for path in stdlib.glob("lib-dynload/*.so"))]
+        extensions = {path for path in stdlib.glob("lib-dynload/*.so") if _EXTENSIONS.match(path.name)}
+        objects = [python, str(shutil.which("busybox")), *map(str, extensions)]
         for path in [python, *_linked(objects)]:
             add(path)
         for path in stdlib.rglob("*"):
             inside = f"/{path.relative_to(stdlib)}"
-            if path.is_file() and not _UNUSED.search(inside):
+            compiled = path.parent.name == "lib-dynload"
+            if path.is_file() and not _UNUSED.search(inside) and (not compiled or path in extensions):
                 add(path, f"{stdlib}{inside}")
         for program in ("phone_adbd.py", "phone_android.py"):
             add(HERE / program, f"/phone/{program}")

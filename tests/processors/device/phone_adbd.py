@@ -18,18 +18,23 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import phone_android as android
 
 VERSION, MAX_DATA = 0x01000001, 1 << 20
 CNXN, OPEN, OKAY, CLSE, WRTE = (
     int.from_bytes(name, "little") for name in (b"CNXN", b"OPEN", b"OKAY", b"CLSE", b"WRTE")
 )
 STDOUT, STDERR, EXIT = 1, 2, 3
+TOOLS, PROPERTIES = Path("/system/bin"), Path("/system/properties")
+KEPT = ("PYTHONHOME", "LD_LIBRARY_PATH")
+PYTHON_TOOL = f'exec {sys.executable} -S -s {Path(__file__).with_name("phone_android.py")} $(basename "$0") "$@"'
+SCRIPTS = {
+    "getprop": 'cat "/system/properties/$1" 2>/dev/null || echo',
+    "wm": 'f="/data/screen-$1"; [ $# -gt 1 ] && echo "$2" >"$f" || echo "Override $1: $(cat "$f" 2>/dev/null)"',
+    "settings": 'f="/data/setting-$2-$3"; [ "$1" = put ] && printf "%s\\n" "$4" >"$f" || cat "$f" || echo null',
+    "pm": PYTHON_TOOL,
+    "dumpsys": PYTHON_TOOL,
+}
 
 
 class Stream:
@@ -137,7 +142,7 @@ def shell(stream: Stream, command: str) -> None:
     environment = {
         "PATH": "/system/bin:/bin",
         "HOME": "/data",
-        **{k: os.environ[k] for k in android.KEPT if k in os.environ},
+        **{k: os.environ[k] for k in KEPT if k in os.environ},
     }
     process = subprocess.Popen(
         ["/bin/sh", "-c", command],
@@ -226,18 +231,28 @@ def _fail(stream: Stream, reason: str) -> None:
     stream.send(struct.pack("<4sI", b"FAIL", len(reason)) + reason.encode())
 
 
+def prepare(given: dict[str, str]) -> None:
+    """Write Android's commands, and the properties that the boot arguments set. A boot begins with no others."""
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    for name, script in SCRIPTS.items():
+        (TOOLS / name).write_text(f"#!/bin/sh\n{script}\n")
+        (TOOLS / name).chmod(0o755)
+    PROPERTIES.mkdir(exist_ok=True)
+    for left in PROPERTIES.iterdir():
+        left.unlink()
+    for key, value in {"ro.build.version.sdk": "34", **given}.items():
+        (PROPERTIES / key.replace("androidboot.", "ro.boot.", 1)).write_text(f"{value}\n")
+
+
 def main(arguments: list[str]) -> None:
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     boot = given.get("phone.boot", "0")
     if boot == "crash":
         sys.exit("init: cannot mount binder")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    android.prepare(Path(__file__).with_name("phone_android.py"))
-    started = time.time()
-    properties = {key.replace("androidboot.", "ro.boot.", 1): value for key, value in given.items()}
-    properties["phone.boots_at"] = "inf" if boot == "never" else str(started + float(boot))
-    with android.state() as kept:
-        kept["properties"] = properties
+    prepare(given)
+    if boot != "never":
+        threading.Timer(float(boot), (PROPERTIES / "sys.boot_completed").write_text, ["1\n"]).start()
     with socket.create_server(("", int(given.get("phone.port", "5555"))), backlog=16) as listener:
         while True:
             Connection(listener.accept()[0]).start()

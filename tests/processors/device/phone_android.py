@@ -1,7 +1,7 @@
-"""The Android commands of the tests' device: getprop, pm, dumpsys, wm, settings. stdlib only.
+"""The package manager of the tests' device: pm and dumpsys. stdlib only.
 
-Run under a command's name by the wrappers that `prepare` writes. What they change is in a file below /data, so that
-it outlives a restart and ends with a wipe, as on a phone.
+Run under a command's name by the wrappers that phone_adbd.py writes. What they change is in a file below /data, so
+that it outlives a restart and ends with a wipe, as on a phone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import shutil
 import struct
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +19,6 @@ from pathlib import Path
 from typing import Any
 
 STATE = Path("/data/system/state.json")
-TOOLS = Path("/system/bin")
-KEPT = ("PYTHONHOME", "LD_LIBRARY_PATH")
-NAMES = ("getprop", "pm", "dumpsys", "wm", "settings", "input")
 BLOCK_IDS = (0x1B93AD61, 0xF05368C0, 0x7109871A)
 
 
@@ -34,43 +30,11 @@ def state() -> Iterator[dict[str, Any]]:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         kept = json.loads(file.read() or "{}")
-        for part in ("properties", "packages", "settings", "screen"):
-            kept.setdefault(part, {})
+        kept.setdefault("packages", {})
         yield kept
         file.seek(0)
         file.truncate()
         json.dump(kept, file)
-
-
-def prepare(program: Path) -> None:
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        tool = TOOLS / name
-        tool.write_text(f'#!/bin/sh\nexec {sys.executable} -S -s {program} {name} "$@"\n')
-        tool.chmod(0o755)
-
-
-def getprop(kept: dict[str, Any], arguments: list[str]) -> str:
-    properties = kept["properties"] | {"ro.build.version.sdk": "34"}
-    if time.time() >= float(properties.get("phone.boots_at", "0")):
-        properties["sys.boot_completed"] = "1"
-    return str(properties.get(arguments[0], "")) + "\n"
-
-
-def wm(kept: dict[str, Any], arguments: list[str]) -> str:
-    what, *rest = arguments
-    if rest:
-        kept["screen"][what] = rest[0]
-        return ""
-    return f"Physical {what}: 1x1\nOverride {what}: {kept['screen'].get(what, '')}\n"
-
-
-def settings(kept: dict[str, Any], arguments: list[str]) -> str:
-    verb, group, key, *rest = arguments
-    if verb == "put":
-        kept["settings"][f"{group}/{key}"] = rest[0]
-        return ""
-    return kept["settings"].get(f"{group}/{key}", "null") + "\n"
 
 
 def dumpsys(kept: dict[str, Any], arguments: list[str]) -> str:
@@ -208,9 +172,8 @@ def java_hash(data: bytes) -> str:
 
 
 def main(name: str, arguments: list[str]) -> None:
-    known = {"getprop": getprop, "pm": pm, "dumpsys": dumpsys, "wm": wm, "settings": settings}
     with state() as kept:
-        said = known[name](kept, arguments) if name in known else ""
+        said = (pm if name == "pm" else dumpsys)(kept, arguments)
     sys.stdout.write(said)
     sys.exit(1 if said.startswith(("Failure", "Error")) else 0)
 

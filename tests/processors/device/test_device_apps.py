@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no packag
 
 import apk_maker as maker
 from apk_maker import Apk, signer
+from device_job import DeviceJob
 
 from cloudq_tui.errors import LeaseLost, PermanentFailure, TemporaryFailure
 from tasks.apk import Signers, certificate_hash
@@ -25,10 +26,10 @@ from tasks.clients.adb import AdbLink, Output
 from tasks.clients.download import Downloader
 from tasks.device_host import DeviceHost
 from tasks.payloads import parse_payload
-from tasks.payloads.device_operation import InstallApp, StartDevice, UninstallApp
+from tasks.payloads.device_operation import InstallApp, StartDevice, StopDevice, UninstallApp
 from tasks.processors import device_apps
 from tasks.processors.device_apps import install_app, uninstall_app
-from tasks.processors.device_operation import start_device
+from tasks.processors.device_operation import start_device, stop_device
 
 pytestmark = pytest.mark.xdist_group("docker")
 
@@ -61,10 +62,26 @@ def loader(tmp_path: Path) -> Downloader:
     return Downloader(tmp_path / "downloads", 50_000_000, timeout=5, allow_http=True, allow_private=True)
 
 
+@pytest.fixture(scope="module")
+def started(make_shared_host: Callable[..., DeviceHost]) -> Iterator[tuple[DeviceHost, str]]:
+    """One device for all of these tests, and its address."""
+    host, job = make_shared_host(), DeviceJob("start")
+    address = start_device(parse_payload(StartDevice, {"deviceId": "device-001"}), job, host=host)["address"]
+    yield host, address
+    stop_device(parse_payload(StopDevice, {"deviceId": "device-001"}), job.again(), host=host)
+
+
 @pytest.fixture
-def device(host: DeviceHost, make_job: Callable[..., Any]) -> AdbLink:
-    result = start_device(parse_payload(StartDevice, {"deviceId": "device-001"}), make_job("start"), host=host)
-    return host.adb.link(result["address"])
+def host(started: tuple[DeviceHost, str]) -> DeviceHost:
+    return started[0]
+
+
+@pytest.fixture
+def device(started: tuple[DeviceHost, str]) -> AdbLink:
+    """The device without the package."""
+    link = started[0].adb.link(started[1])
+    link.run("pm", "uninstall", PACKAGE)
+    return link
 
 
 @pytest.fixture
@@ -144,9 +161,11 @@ def test_a_killed_installation_ends_well_at_its_next_run(
     assert leftovers(device, loader) == []
 
 
-def test_a_device_that_is_not_running_is_said(install: Any, running: Any) -> None:
-    with pytest.raises(PermanentFailure, match="device-001 is not running: start it first"):
-        install("http://127.0.0.1:1/app.apk")
+def test_a_device_that_is_not_running_is_said(host: DeviceHost, loader: Downloader, make_job: Any) -> None:
+    params = {"packageName": PACKAGE, "apkUrl": "http://127.0.0.1:1/app.apk"}
+    payload = parse_payload(InstallApp, {"deviceId": "device-002", "params": params})
+    with pytest.raises(PermanentFailure, match="device-002 is not running: start it first"):
+        install_app(payload, make_job(), host=host, downloader=loader, install_timeout=20)
 
 
 def test_uninstalling(device: AdbLink, install: Any, shop: Any, host: DeviceHost, make_job: Any) -> None:

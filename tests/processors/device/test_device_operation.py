@@ -274,8 +274,8 @@ def test_devices_on_the_host_network_get_ports_of_their_own(
 
 def test_the_network_probe_decides(make_host: Callable[..., DeviceHost], make_job: Callable[..., Any]) -> None:
     start_device(start(), make_job(), host=make_host(network_probe="127.0.0.1"))
-    with pytest.raises(TemporaryFailure, match=r"does not reach 240\.0\.0\.1"):
-        start_device(start("device-002"), make_job("job-2"), host=make_host(network_probe="240.0.0.1"))
+    with pytest.raises(TemporaryFailure, match=r"does not reach 256\.0\.0\.1"):
+        start_device(start("device-002"), make_job("job-2"), host=make_host(network_probe="256.0.0.1"))
 
 
 def test_a_silent_engine_or_adb_server_ends_the_job_in_time(
