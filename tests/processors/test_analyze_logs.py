@@ -1,6 +1,6 @@
 """analyze-logs: formats, levels, messages, rates; hostile lines; a large file in flat memory.
 
-The whole gigabyte, here and in an archive of it, with the memory measured (about 3 minutes):
+The whole gigabyte, here and in an archive of it, with the memory measured (11 minutes on two busy cores):
 
     CLOUDQ_FULL=1 .venv/bin/pytest -n 0 tests/processors/test_analyze_logs.py -k gigabyte
 """
