@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cloudq_tui.engine.connection import Connection, connect
+from cloudq_tui.engine.deployment import engine_for, reader_for
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import SettingsError
@@ -73,7 +74,7 @@ def build(
     settings = settings or load_settings()
     actor = actor or default_actor("python")
     connection, redis_server = _connected(settings, warn=actor.door == "python")
-    engine, reader = _engine(connection, settings), QueueReader(connection, prefix=settings.redis.prefix)
+    engine, reader = _engine(connection, settings), reader_for(connection, prefix=settings.redis.prefix)
     operations = QueueOperations(
         engine,
         reader,
@@ -168,7 +169,7 @@ def _connected(settings: Settings, *, warn: bool) -> tuple[Connection, EmbeddedR
 
 def _engine(connection: Connection, settings: Settings) -> QueueEngine:
     overall = settings.worker.limiter
-    return QueueEngine(
+    return engine_for(
         connection,
         prefix=settings.redis.prefix,
         dedupe_ttl=settings.dedupe_ttl * 1000,

@@ -80,6 +80,12 @@ class RedisServer:
 
 
 @pytest.fixture(scope="session")
+def redis_binary() -> str:
+    """The program under test, for tests that start servers of their own."""
+    return server_binary()
+
+
+@pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     # A short folder name: socket paths end at 107 bytes.
     with tempfile.TemporaryDirectory(prefix="cq-") as folder:

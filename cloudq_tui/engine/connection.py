@@ -14,7 +14,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from cloudq_tui.errors import QueueFull, QueueUnavailable, ScriptRefused, SettingsError
+from cloudq_tui.errors import QueueFull, QueueUnavailable, ScriptRefused
 from cloudq_tui.settings import RedisSettings, SentinelSettings
 
 _NO_RETRY: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
@@ -96,7 +96,9 @@ def connect(
     Nothing is sent before the first verb. Raises SettingsError for what this version cannot speak to.
     """
     if settings.cluster:
-        raise SettingsError("redis.cluster: Redis Cluster is not supported yet; name one server or sentinels")
+        from cloudq_tui.engine.cluster_connection import connect_cluster  # noqa: PLC0415 - it builds on this module
+
+        return connect_cluster(settings)
     options: dict[str, Any] = {
         **_NO_RETRY,
         "db": settings.db,

@@ -40,19 +40,8 @@ class QueueReader:
 
         `active_limit` bounds the active jobs listed per queue.
         """
-        script, live = self._scripts["snapshot"], self._scripts["workers"]
         began = time.perf_counter()
-
-        def ask() -> list[Any]:
-            pipe = self.connection.client.pipeline(transaction=False)
-            pipe.evalsha(script.sha, len(queues), *(self._base(queue) for queue in queues), active_limit)
-            pipe.evalsha(live.sha, 1, keys.shared_base(self.prefix))
-            pipe.info("server")
-            pipe.info("memory")
-            rows: list[Any] = pipe.execute()
-            return rows
-
-        answer, present, server, memory = self._with_scripts(ask, script.text, live.text)
+        answer, present, server, memory = self._overview(queues, active_limit)
         elapsed = (time.perf_counter() - began) * 1000
         now, *rows = answer
         workers = _workers(present)
@@ -214,6 +203,22 @@ class QueueReader:
         self.connection.close()
 
     # --- inner ---
+
+    def _overview(self, queues: Sequence[str], active_limit: int) -> list[Any]:
+        """The answers of snapshot.lua and workers.lua, and INFO's sections server and memory."""
+        script, live = self._scripts["snapshot"], self._scripts["workers"]
+
+        def ask() -> list[Any]:
+            pipe = self.connection.client.pipeline(transaction=False)
+            pipe.evalsha(script.sha, len(queues), *(self._base(queue) for queue in queues), active_limit)
+            pipe.evalsha(live.sha, 1, keys.shared_base(self.prefix))
+            pipe.info("server")
+            pipe.info("memory")
+            rows: list[Any] = pipe.execute()
+            return rows
+
+        rows: list[Any] = self._with_scripts(ask, script.text, live.text)
+        return rows
 
     def _base(self, queue: str) -> str:
         return keys.queue_base(self.prefix, queue)

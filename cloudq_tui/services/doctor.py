@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cloudq_tui.engine.deployment import examination_for
 from cloudq_tui.engine.examination import Examination, Flaw, FlawKind, ServerFacts
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.transitions import BUDGET, QueueEngine
@@ -113,7 +114,9 @@ class Doctor:
         self._engine = engine
         self._reader = reader
         self._settings = settings
-        self._examination = examination or Examination(engine.connection, prefix=engine.prefix, limiter=engine.limiter)
+        self._examination = examination or examination_for(
+            engine.connection, prefix=engine.prefix, limiter=engine.limiter
+        )
         self._settle = settle
         self._seen: set[tuple[str, str, FlawKind]] = set()
         self._tallies: dict[tuple[str, FlawKind], _Tally] = {}

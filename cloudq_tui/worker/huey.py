@@ -21,7 +21,9 @@ from huey.exceptions import ConfigurationError
 from huey.storage import BaseStorage
 from pydantic import BaseModel
 
+from cloudq_tui.engine.cluster_connection import ClusterConnection
 from cloudq_tui.engine.connection import Connection
+from cloudq_tui.engine.deployment import engine_for
 from cloudq_tui.engine.keyvalue import KeyValueStore
 from cloudq_tui.engine.records import CatalogEntry, Finish, NewJob, Retention
 from cloudq_tui.engine.transitions import QueueEngine
@@ -52,10 +54,10 @@ class CloudqHuey(ExecutingHuey):
     """Huey on Bull's queue semantics.
 
     Takes Huey's keyword arguments (name, results, store_none, utc, immediate, ...) and where Redis is: `url`, or
-    host, port, db, username, password; or an `engine` made elsewhere. `serve_queues` bounds what a consumer of this
-    instance claims and schedules (without it CLOUDQ_QUEUES does); `queue_options` holds each queue's concurrency,
-    limiter and retention. `timezone` drives crontab (without it: UTC, or local time with utc=False). `result_ttl`
-    in ms.
+    host, port, db, username, password (with `cluster`, of any of its nodes); or an `engine` made elsewhere.
+    `serve_queues` bounds what a consumer of this instance claims and schedules (without it CLOUDQ_QUEUES does);
+    `queue_options` holds each queue's concurrency, limiter and retention. `timezone` drives crontab (without it: UTC,
+    or local time with utc=False). `result_ttl` in ms.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class CloudqHuey(ExecutingHuey):
         name: str = "huey",
         url: str | None = None,
         *,
+        cluster: bool = False,
         engine: QueueEngine | None = None,
         prefix: str = "cloudq",
         serve_queues: Sequence[str] | None = None,
@@ -80,7 +83,9 @@ class CloudqHuey(ExecutingHuey):
         if huey_kwargs.get("storage_class") is not None:
             raise ConfigurationError("CloudqHuey has its own storage; leave storage_class= out")
         address, rest = url_of(url, huey_kwargs)
-        self.engine = engine or QueueEngine(Connection.from_url(address), prefix=prefix)
+        self.engine = engine or engine_for(
+            (ClusterConnection if cluster else Connection).from_url(address), prefix=prefix
+        )
         self.kv = KeyValueStore(self.engine.connection, prefix=self.engine.prefix, space=name)
         self.serve_queues = _chosen(serve_queues)
         self.queue_options = dict(queue_options or {})

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from huey.constants import EmptyData
 from huey.storage import BaseStorage
 
+from cloudq_tui.engine.deployment import reader_for
 from cloudq_tui.engine.keyvalue import KeyValueStore
-from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.records import ClaimedJob, Finish, NewJob, Outcome, QueueClaim, StoredCall
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.models.job import JobState
@@ -46,7 +46,7 @@ class CloudqStorage(BaseStorage):  # type: ignore[misc]
         self.blocking = blocking
         self.kv = KeyValueStore(engine.connection, prefix=engine.prefix, space=name)
         self._engine = engine
-        self._reader = QueueReader(engine.connection, prefix=engine.prefix)
+        self._reader = reader_for(engine.connection, prefix=engine.prefix)
         self._queues = queues
         self._run = run
         self._result_ttl = result_ttl

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
+from cloudq_tui.engine.cluster_connection import ClusterConnection
 from cloudq_tui.engine.connection import Connection, connect
+from cloudq_tui.engine.deployment import reader_for
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.errors import QueueUnavailable, SettingsError
 from cloudq_tui.settings import RedisSettings
@@ -57,6 +60,24 @@ def test_a_wrong_password_is_told_without_showing_it(connection: Connection, red
         connection.client.acl_deluser("ops")
 
 
-def test_cluster_says_what_to_do() -> None:
-    with pytest.raises(SettingsError, match="name one server"):
-        connect(RedisSettings(host="localhost", cluster=True))
+def test_an_unreachable_cluster_is_one_clear_line_at_the_first_call() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    settings = RedisSettings(host="127.0.0.1", port=port, cluster=True, password="s3cret")  # type: ignore[arg-type]
+    made = connect(settings)
+    for look in (lambda: reader_for(made).status(["email"]), lambda: reader_for(made).known_queues()):
+        with pytest.raises(QueueUnavailable) as caught:
+            look()
+        line = str(caught.value)
+        assert f"127.0.0.1:{port} (cluster)" in line
+        assert "\n" not in line
+        assert "s3cret" not in line
+    made.close()
+
+
+def test_a_cluster_is_not_reached_by_a_socket(redis_url: str) -> None:
+    with pytest.raises(SettingsError, match="host and port of one of its nodes"):
+        connect(RedisSettings(socket=Path(redis_url.removeprefix("unix://")), cluster=True))
+    with pytest.raises(SettingsError, match="not by a socket"):
+        ClusterConnection.from_url(redis_url)
