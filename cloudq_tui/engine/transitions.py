@@ -211,6 +211,13 @@ class QueueEngine(SharedVerbs):
         """Store data that survives retries; False when the lease was lost."""
         return bool(self._repeatable("checkpoint", [self._base(lease.queue)], [lease.id, lease.token, data]))
 
+    def scrub(self, lease: Lease, message: bytes) -> bool:
+        """Store another call in the place of one that held a used secret; False when the lease was lost.
+
+        From then on the job cannot be retried.
+        """
+        return bool(self._repeatable("scrub", [self._base(lease.queue)], [lease.id, lease.token, message]))
+
     def limit(self, lease: Lease, key: str, count: int, per: int) -> int:
         """0 when one of `count` places in any `per` ms was taken, else ms until one frees; -1: lease lost."""
         return int(self._once("limit", [self._base(lease.queue)], [lease.id, lease.token, key, count, per]))
@@ -370,6 +377,8 @@ class QueueEngine(SharedVerbs):
 
     def _act(self, name: str, queue: str, job_id: str, args: list[Any], advice: str) -> None:
         state = self._found(self._text(self._once(name, [self._base(queue)], args)), queue, job_id)
+        if state == "scrubbed":
+            raise Conflict(f"job {job_id} in {queue} cannot run again: its secret was removed once it had been used")
         if state != "ok":
             raise Conflict(f"job {job_id} in {queue} is {state}; {advice}")
 

@@ -52,6 +52,10 @@ class JobContext(Protocol):
         """Store plain data that survives retries and the death of this worker."""
         ...
 
+    def scrub(self, data: Any) -> None:
+        """Put `data` in the place of a payload whose secret was used; the job cannot be retried after that."""
+        ...
+
     def check(self) -> None:
         """Raise if the job was cancelled, timed out or lost. Costs no round trip."""
         ...

@@ -114,6 +114,9 @@ class RunningJob:
         self._fence(self._engine.checkpoint(self._held.lease, encoded))
         self._checkpoint = encoded
 
+    def scrub(self, data: Any) -> None:
+        self._fence(self._engine.scrub(self._held.lease, codec.pack_call((data,), {})))
+
     def check(self) -> None:
         if self._held.state is Renewal.CANCELLED:
             raise Cancelled(f"job {self.id} was cancelled")
@@ -168,6 +171,9 @@ class DetachedJob:
 
     def checkpoint(self, data: Any) -> None:
         self.last_checkpoint = codec.decode(codec.encode(data))
+
+    def scrub(self, data: Any) -> None:
+        """Nothing is stored of it."""
 
     def check(self) -> None:
         """Nobody can cancel it."""

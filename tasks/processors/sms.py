@@ -17,9 +17,10 @@ from cloudq_tui.models.context import JobContext
 from tasks.batch import Batch, Outcome, OverLimit
 from tasks.clients.sms import ProviderDown, SmsGateway, Text
 from tasks.contacts import mask_phone, phone_key
-from tasks.payloads import SendBatchSms, SendSms, SendVerificationCode, as_list
+from tasks.payloads import SendBatchSms, SendSms, SendVerificationCode, as_list, dump_payload
 
 MINUTE = 60.0
+SCRUBBED = "scrubbed"  # what stands in the stored payload for a code that was used
 CODE_TEMPLATE = "verification_code"
 
 
@@ -71,6 +72,8 @@ def send_verification_code(payload: SendVerificationCode, job: JobContext, *, ga
         job.update_progress(30, "send")
         sent = _send_code(payload, job, gateway)
         job.checkpoint({"sent": sent})
+    # The code was used: it is nobody's to read any more, and no retry may send it again.
+    job.scrub(dump_payload(payload.model_copy(update={"code": SCRUBBED})))
     with suppress(JobSignal):
         job.update_progress(80, "send")
         job.update_progress(100, "record")

@@ -385,6 +385,21 @@ def test_a_checkpoint_survives_the_worker_and_a_retry_and_ends_with_the_record(b
     assert bench.connection.client.keys("*:k:*") == []
 
 
+def test_a_scrubbed_job_shows_no_secret_and_cannot_be_retried(bench: Bench) -> None:
+    kept, gone = bench.add(), bench.add()
+    first, second = bench.claim(2)
+    assert bench.engine.scrub(lease_of(second), pack_call(({"code": "scrubbed"},), {}))
+    assert not bench.engine.scrub(Lease(QUEUE, gone, "stranger"), b"x")
+    for job in (first, second):
+        bench.finish(job, Outcome.FAILED, error="no")
+    assert bench.reader.job(QUEUE, gone).data == {"code": "scrubbed"}
+    with pytest.raises(Conflict, match="secret was removed"):
+        bench.engine.retry(QUEUE, gone)
+    result = bench.engine.retry_all(QUEUE, JobState.FAILED, cutoff=bench.now())
+    assert (result.moved, result.skipped) == (1, 1)
+    assert bench.ids("waiting") == [kept]
+
+
 def test_limit_shares_places_between_workers(bench: Bench) -> None:
     for _ in range(3):
         bench.add()

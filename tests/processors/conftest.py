@@ -59,6 +59,7 @@ class RecordingJob:
     progress: list[tuple[int, str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     cancelled: bool = False
+    scrubbed: Any = None
     die_after: int | None = None
     time_remaining: float = math.inf
 
@@ -72,6 +73,9 @@ class RecordingJob:
     def checkpoint(self, data: Any) -> None:
         self.last_checkpoint = copy.deepcopy(data)
         self.checkpoints.append(self.last_checkpoint)
+
+    def scrub(self, data: Any) -> None:
+        self.scrubbed = data
 
     def check(self) -> None:
         if self.cancelled:

@@ -3,11 +3,12 @@
 -- retry: failed / completed -> waiting.
 -- KEYS  1 queue base
 -- ARGV  id
--- RETURNS 'ok', 'missing', or the state that forbids it
+-- RETURNS 'ok', 'missing', 'scrubbed' where the payload's secret is gone, or the state that forbids it
 drain(KEYS[1])
 local state = state_of(KEYS[1], ARGV[1])
 if not state then return 'missing' end
 if state ~= 'failed' and state ~= 'completed' then return state end
+if redis.call('HGET', KEYS[1] .. K.record .. ARGV[1], 'sc') then return 'scrubbed' end
 retry(KEYS[1], ARGV[1], state, now_ms(), '')
 wake(KEYS[1])
 return 'ok'

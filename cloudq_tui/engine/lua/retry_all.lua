@@ -9,8 +9,9 @@ local moved, skipped = 0, 0
 drain(base)
 local ids = redis.call('ZRANGEBYSCORE', base .. K[state], '-inf', ARGV[2], 'LIMIT', offset, ARGV[6])
 for _, id in ipairs(ids) do
-  local name = redis.call('HGET', base .. K.record .. id, 'n')
-  local fits = name and (ARGV[3] == '' or name == ARGV[3])
+  local record = redis.call('HMGET', base .. K.record .. id, 'n', 'sc')
+  -- What lost its secret when it had been used cannot run again.
+  local fits = record[1] and not record[2] and (ARGV[3] == '' or record[1] == ARGV[3])
   if fits and ARGV[4] ~= '' then
     local message = redis.call('GET', base .. K.error .. id)
     fits = message and string.find(message, ARGV[4], 1, true)

@@ -48,6 +48,9 @@ class DeviceJob:
     def log(self, text: str) -> None:
         self.lines.append(text)
 
+    def scrub(self, data: Any) -> None:
+        raise AssertionError("device jobs have no secret")
+
     def checkpoint(self, data: Any) -> None:
         self.check()
         self.last_checkpoint = copy.deepcopy(data)
