@@ -31,9 +31,16 @@ from tasks.clients.docker_engine import Engine
 from tasks.device_host import DeviceHost, DeviceRules
 from tasks.devices import MIB, DeviceSpec
 
-SPEC = DeviceSpec(servers.IMAGE, "720x1280", 320, 1.0, 64 * MIB, 100 * MIB, "bridge")
+SPEC = DeviceSpec(servers.IMAGE, "720x1280", 320, 1.0, 64 * MIB, 100 * MIB, servers.NETWORK)
 RULES = DeviceRules(
-    SPEC, cpu=50, memory=1024 * MIB, storage=10_000 * MIB, boot_args=("phone.x=1",), boot_timeout=15, stop_timeout=2
+    SPEC,
+    networks=(servers.NETWORK,),
+    cpu=50,
+    memory=1024 * MIB,
+    storage=10_000 * MIB,
+    boot_args=("phone.x=1",),
+    boot_timeout=15,
+    stop_timeout=2,
 )
 
 

@@ -26,7 +26,7 @@ import docker
 
 HERE = Path(__file__).parent
 IMAGE = "redroid/redroid:cloudq-test"
-NETWORK = "10.123.{}.1/24"
+NETWORK = "cloudq-test"
 _UNUSED = re.compile(
     r"/(test|tests|idlelib|tkinter|turtledemo|lib2to3|ensurepip|pydoc_data|unittest|distutils|asyncio|multiprocessing"
     r"|email|http|xml|xmlrpc|ctypes|curses|dbm|sqlite3|venv|wsgiref|logging|html|concurrent|json/tool"
@@ -77,7 +77,7 @@ def running_engine(folder: Path) -> Iterator[str]:
                 *("-H", url),
                 *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
                 *("--pidfile", f"{folder}/dockerd.pid", "--config-file", f"{folder}/daemon.json"),
-                *("--bip", NETWORK.format(os.getpid() % 200 + 20)),
+                "--bridge=none",  # its name would be that of every other engine's on this machine
                 *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
                 *("--storage-driver", "overlay2", "--exec-opt", "native.cgroupdriver=cgroupfs"),
                 *("--cgroup-parent", "cloudq-test", "--log-level", "warn"),
@@ -90,10 +90,12 @@ def running_engine(folder: Path) -> Iterator[str]:
         )
     try:
         _await(lambda: _answers(url), process, folder / "dockerd.log")
+        _make_network(url)
         yield url
         with docker.APIClient(url, version="auto") as api:
             for container in api.containers(all=True):
                 api.remove_container(container["Id"], force=True)
+            api.remove_network(NETWORK)
     finally:
         process.terminate()
         try:
@@ -104,6 +106,19 @@ def running_engine(folder: Path) -> Iterator[str]:
         # A dockerd that was killed leaves its containerd, which is in its session.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _make_network(url: str) -> None:
+    """A bridge of this engine's own, so that several test sessions do not take one from another."""
+    own = os.getpid() % 200 + 20
+    pool = docker.types.IPAMPool(subnet=f"10.123.{own}.0/24", gateway=f"10.123.{own}.1")
+    with docker.APIClient(url, version="auto") as api:
+        api.create_network(
+            NETWORK,
+            driver="bridge",
+            options={"com.docker.network.bridge.name": f"cq{os.getpid()}"},
+            ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+        )
 
 
 def _answers(url: str) -> bool:

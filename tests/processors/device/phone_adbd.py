@@ -2,9 +2,9 @@
 
     phone_adbd.py [androidboot.NAME=VALUE | phone.NAME=VALUE]...
 
-phone.port=N listens elsewhere than on 5555; phone.boot=SECONDS boots late, phone.boot=never not at all, and
-phone.boot=crash ends with a word on standard error. Serves shell protocol 2 and sync SEND, STAT and RECV, as AOSP's
-docs/dev/adb protocol.md, services.md and sync.md tell them.
+phone.port=N listens elsewhere than on 5555, phone.listen=SECONDS late; phone.boot=SECONDS boots late,
+phone.boot=never not at all, and phone.boot=crash ends with a word on standard error. Serves shell protocol 2 and sync
+SEND, STAT and RECV, as AOSP's docs/dev/adb protocol.md, services.md and sync.md tell them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 VERSION, MAX_DATA = 0x01000001, 1 << 20
@@ -253,6 +254,7 @@ def main(arguments: list[str]) -> None:
     prepare(given)
     if boot != "never":
         threading.Timer(float(boot), (PROPERTIES / "sys.boot_completed").write_text, ["1\n"]).start()
+    time.sleep(float(given.get("phone.listen", "0")))
     with socket.create_server(("", int(given.get("phone.port", "5555"))), backlog=16) as listener:
         while True:
             Connection(listener.accept()[0]).start()

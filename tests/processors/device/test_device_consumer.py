@@ -41,6 +41,8 @@ def environment(
             "CLOUDQ_DEVICES__IMAGE": "redroid/redroid:cloudq-test",
             "CLOUDQ_DEVICES__DATA_ROOT": str(tmp_path / "devices"),
             "CLOUDQ_DEVICES__CAPACITY__CPU": "5",
+            "CLOUDQ_DEVICES__NETWORKS": "cloudq-test",
+            "CLOUDQ_DEVICES__DEFAULTS__NETWORK": "cloudq-test",
             "CLOUDQ_DEVICES__DEFAULTS__CPU": "1",
             "CLOUDQ_DEVICES__DEFAULTS__MEMORY": "64m",
             "CLOUDQ_DEVICES__DEFAULTS__STORAGE": "100m",
