@@ -1,4 +1,7 @@
-"""What goes into and comes out of the engine's scripts. Durations and times in milliseconds, data as bytes."""
+"""What goes into and comes out of the engine's scripts. Durations and times in milliseconds, data as bytes.
+
+Nothing here is ever changed. What is made for every job is not frozen all the same: that would triple its cost.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, field
 from cloudq_tui.models.job import JobPriority
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewJob:
     """A job to add. `message` is the encoded call (engine/codec.py), opaque to the scripts.
 
@@ -45,7 +48,7 @@ class QueueClaim:
     limit_duration: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClaimedJob:
     """A job in a worker's hands. `token` fences every later write. `failures` are the attempts already used.
 
@@ -120,7 +123,7 @@ class FailureKind(enum.StrEnum):
 EXCLUDED = frozenset({FailureKind.REVOKED, FailureKind.EXPIRED, FailureKind.CANCELLED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyWrite:
     """A Huey storage write that must land with the finish or not at all. `value` None deletes the key."""
 
@@ -141,7 +144,7 @@ class ChordMember:
     callback: NewJob
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finish:
     """The end of one run, by the holder of `token`.
 
@@ -182,7 +185,7 @@ class Renewal(enum.IntEnum):
     CANCELLED = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Lease:
     """A lease as its holder knows it."""
 

@@ -202,11 +202,13 @@ class Exchange:
     def _send_ahead(self) -> None:
         """The caller has set `_calling`. Faults are met by whoever reads the answer."""
         parcel = self._parcel(claim=True)
-        parcel.send(self._huey)
-        with self._turn:
-            self._sent = parcel
-            self._calling = False
-            self._turn.notify_all()
+        try:
+            parcel.send(self._huey)
+        finally:
+            with self._turn:
+                self._sent = parcel
+                self._calling = False
+                self._turn.notify_all()
 
     def _parcel(self, *, claim: bool) -> Parcel:
         with self._turn:
@@ -254,10 +256,8 @@ class Exchange:
                 self._fresh = False  # no queue has room; a finish or the next wake changes that
             return
         self._repeat = None
-        now = time.monotonic()
-        self._ready.extend(
-            Taken(job, self._huey.leases.hold(Lease(job.queue, job.id, job.token)), now) for job in result.jobs
-        )
+        now, held = time.monotonic(), self._huey.leases.hold_all(result.jobs)
+        self._ready.extend(Taken(job, lease, now) for job, lease in zip(result.jobs, held, strict=True))
         self._batch = len(result.jobs)
         self._fresh = self._batch >= parcel.limit > 0
         self._next_due = result.next_due

@@ -173,7 +173,7 @@ class ExecutingHuey(Huey):  # type: ignore[misc]
         return run
 
     def _run_of(self, task: Any) -> JobRun | None:
-        run = self.current_run()
+        run: JobRun | None = getattr(self.local, "run", None)
         return run if run is not None and run.task is task else None
 
     def _emit(self, signal: str, task: Any, *args: Any, **kwargs: Any) -> None:

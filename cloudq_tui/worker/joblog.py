@@ -30,8 +30,7 @@ class _Lines(logging.StreamHandler):  # type: ignore[type-arg]
         self.acquire()
         try:
             with suppress(OSError):  # stderr may be gone: the job goes on
-                self.stream.write(line + "\n")
-                self.flush()
+                self.stream.write(line + "\n")  # stderr writes each line at once
         finally:
             self.release()
 

@@ -11,11 +11,11 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from cloudq_tui.engine.records import CatalogEntry, Lease, Presence, Renewal
+from cloudq_tui.engine.records import CatalogEntry, ClaimedJob, Lease, Presence, Renewal
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import CloudqError, QueueUnavailable
 from cloudq_tui.worker.options import LeaseOptions
@@ -103,6 +103,15 @@ class LeaseKeeper:
         held = HeldLease(lease)
         with self._guard:
             self._held[lease.queue, lease.id, lease.token] = held
+        return held
+
+    def hold_all(self, jobs: Sequence[ClaimedJob]) -> list[HeldLease]:
+        """The leases of one claim, in its order."""
+        if jobs:
+            self.start()
+        held = [HeldLease(Lease(job.queue, job.id, job.token)) for job in jobs]
+        with self._guard:
+            self._held.update(((job.queue, job.id, job.token), one) for job, one in zip(jobs, held, strict=True))
         return held
 
     def drop(self, lease: Lease) -> None:

@@ -126,10 +126,15 @@ class JobRun:
             kind, text = _EXCLUDED[self.signal]
             return self._end(Outcome.FAILED, kind=kind, text=text, counted=False)
         try:
-            result = None if self.value is None else codec.encode(self.value)
+            result = None if self.value is None else self._encoded()
         except Exception as unstorable:  # noqa: BLE001 - as in execute
             return self._end(Outcome.FAILED, error=unstorable, bare=True)
         return self._end(Outcome.COMPLETED, result=result)
+
+    def _encoded(self) -> bytes:
+        """The value, as Huey has just stored it for its result; encoded here where it did not, or compressed it."""
+        stored = None if self.huey.serializer.comp else self.writes.get(self.task.id)
+        return codec.encode(self.value) if stored is None or stored.value is None else stored.value
 
     def _finish_with(self, error: BaseException) -> Finish:
         if self.broken is not None:

@@ -4,48 +4,56 @@
 -- Returns per job 0 when the id is there already, 1 when added, 2 when it is the queue's first job ever.
 -- `rerun` 1: an id whose job has finished is added afresh (Huey enqueues the same task again).
 local function add_jobs(base, at, n, now)
-  local answers, ready, waiting, delayed = {}, {}, {}, {}
+  local answers, ready, waiting, delayed, records, payloads, added = {}, {}, {}, {}, {}, {}, {}
   local sequence = nil
+  for i = 1, n do records[i] = base .. K.record .. ARGV[at + 12 * (i - 1)] end
+  -- One question for all: mostly none of the ids is known.
+  local some = redis.call('EXISTS', unpack(records)) > 0
   for i = 1, n do
-    local a = at + 12 * (i - 1)
-    local id, rank, delay, unique = ARGV[a], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]), tonumber(ARGV[a + 8])
-    local rec, state = base .. K.record .. id, nil
-    local seen = redis.call('HMGET', rec, 'v', 'tr')
-    local there = seen[1] and not seen[2]
-    -- What lies in the trash under this id makes room: an undo will skip it.
-    if seen[2] then drop(base, id) end
-    if there and ARGV[a + 11] == '1' then state = state_of(base, id) end
-    local again = state == 'completed' or state == 'failed'
+    local a, rec = at + 12 * (i - 1), records[i]
+    local id, rank, delay, unique = ARGV[a], ARGV[a + 3], tonumber(ARGV[a + 4]), ARGV[a + 8]
+    local there, again, state = false, false, nil
+    if some or added[id] then
+      local seen = redis.call('HMGET', rec, 'v', 'tr')
+      there = seen[1] and not seen[2]
+      -- What lies in the trash under this id makes room: an undo will skip it.
+      if seen[2] then drop(base, id) end
+      if there and ARGV[a + 11] == '1' then
+        state = state_of(base, id)
+        again = state == 'completed' or state == 'failed'
+      end
+    end
     answers[i] = 0
     if (not there or again)
-      and (unique == 0 or redis.call('SET', base .. K.unique .. id, 1, 'NX', 'PX', unique)) then
-      redis.call('SET', base .. K.payload .. id, ARGV[a + 2])
+      and (unique == '0' or redis.call('SET', base .. K.unique .. id, 1, 'NX', 'PX', unique)) then
+      if not sequence then sequence = redis.call('HINCRBY', base .. K.meta, 'seq', n) - n end
       if again then
         redis.call('ZREM', base .. K[state], id)
-        redis.call('DEL', rec, base .. K.error .. id, base .. K.attempts .. id, base .. K.log .. id,
-          base .. K.checkpoint .. id, base .. K.result .. id)
+        drop(base, id)
       end
-      if not sequence then sequence = redis.call('HINCRBY', base .. K.meta, 'seq', n) - n end
       sequence = sequence + 1
-      local fields = { 'v', 1, 'n', ARGV[a + 1], 't', now, 'r', rank }
-      local function keep(name, value, blank)
-        if value ~= '' and value ~= blank then fields[#fields + 1] = name; fields[#fields + 1] = value end
-      end
-      keep('R', ARGV[a + 5], '0'); keep('b', ARGV[a + 6], ''); keep('to', ARGV[a + 7], '0')
-      keep('kc', ARGV[a + 9], ''); keep('kf', ARGV[a + 10], '')
+      added[id] = true
+      payloads[#payloads + 1] = base .. K.payload .. id; payloads[#payloads + 1] = ARGV[a + 2]
+      local f, fields = 8, { 'v', 1, 'n', ARGV[a + 1], 't', now, 'r', rank }
       if delay > 0 then
         redis.call('ZADD', base .. K.delayed, now + delay, id)
         delayed[#delayed + 1] = id
       else
         local score = rank * SPAN + sequence
-        keep('s', score, ''); keep('w', now, '')
+        fields[9], fields[10], fields[11], fields[12], f = 's', score, 'w', now, 12
         ready[#ready + 1] = score; ready[#ready + 1] = id
         waiting[#waiting + 1] = id
       end
+      if ARGV[a + 5] ~= '0' then fields[f + 1], fields[f + 2], f = 'R', ARGV[a + 5], f + 2 end
+      if ARGV[a + 6] ~= '' then fields[f + 1], fields[f + 2], f = 'b', ARGV[a + 6], f + 2 end
+      if ARGV[a + 7] ~= '0' then fields[f + 1], fields[f + 2], f = 'to', ARGV[a + 7], f + 2 end
+      if ARGV[a + 9] ~= '' then fields[f + 1], fields[f + 2], f = 'kc', ARGV[a + 9], f + 2 end
+      if ARGV[a + 10] ~= '' then fields[f + 1], fields[f + 2], f = 'kf', ARGV[a + 10], f + 2 end
       redis.call('HSET', rec, unpack(fields))
       answers[i] = sequence == 1 and 2 or 1
     end
   end
+  if #payloads > 0 then redis.call('MSET', unpack(payloads)) end
   if #ready > 0 then
     redis.call('ZADD', base .. K.waiting, unpack(ready))
     event(base, 'waiting', table.concat(waiting, ' '))
