@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no packages; the maker stands beside the tests
+
+from apk_maker import Apk
 
 from cloudq_tui.models.job import JobState
 from tasks.service import QueueService
@@ -104,6 +110,80 @@ def test_a_killed_start_ends_well_with_one_booking(
     assert (job.state, job.stalled, job.attempts_made) == (JobState.COMPLETED, 1, 1), job.error
     assert (job.result["dpi"], job.result["alreadyRunning"]) == (480, False)
     assert [one["Id"] for one in devices(engine, "running")] == [container["Id"]]
+
+
+@pytest.fixture
+def slow_shop() -> Iterator[tuple[str, list[str], threading.Event]]:
+    """A package whose first download stops in the middle; its URL, the ranges asked for, and the stop."""
+    body = Apk(payload=os.urandom(2_000_000)).build()
+    asked: list[str] = []
+    stopped, release = threading.Event(), threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None: ...
+
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Range", ""))
+            start = int(asked[-1][6:-1] or 0) if asked[-1] else 0
+            self.send_response(206 if start else 200)
+            self.send_header("ETag", '"one"')
+            self.send_header("Content-Length", str(len(body) - start))
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            self.end_headers()
+            if len(asked) > 1:
+                self.wfile.write(body[start:])
+                return
+            self.wfile.write(body[:1_000_000])
+            self.wfile.flush()
+            stopped.set()
+            release.wait(60)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/app.apk", asked, stopped
+    release.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_killed_installation_goes_on_with_its_download(
+    environment: Callable[..., Any],
+    start_consumer: Callable[..., Any],
+    running: Any,
+    slow_shop: tuple[str, list[str], threading.Event],
+    tmp_path: Path,
+) -> None:
+    log, (url, asked, stopped) = tmp_path / "consumer.log", slow_shop
+    where = environment(
+        CLOUDQ_DEVICES__DOWNLOAD__FOLDER=str(tmp_path / "downloads"),
+        CLOUDQ_DEVICES__DOWNLOAD__ALLOW_HTTP="true",
+        CLOUDQ_DEVICES__DOWNLOAD__ALLOW_PRIVATE="true",
+    )
+    with QueueService() as service:
+        first = start_consumer(where, "-w", "2")
+        service.start_device("device-001", "user-1")
+        job_id = service.install_app("device-001", "com.example.app", url).id
+
+        def job() -> Any:
+            return service.job("device-operation", job_id)
+
+        def retried() -> bool:
+            # Claimed first, it finds no device yet: a person retries what failed for good.
+            if job().state is JobState.FAILED and not asked:
+                service.retry_job("device-operation", job_id)
+            return stopped.is_set()
+
+        wait_until(retried, log)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        start_consumer(where, "-w", "2")
+        wait_until(lambda: job().state in ENDED, log)
+        ended = job()
+    assert (ended.state, ended.stalled) == (JobState.COMPLETED, 1), ended.error
+    assert (ended.result["versionCode"], ended.result["scheme"]) == (7, "v3")
+    assert asked[0] == ""
+    assert int(asked[1][6:-1]) > 500_000, "it went on from what was there"
+    assert list((tmp_path / "downloads").iterdir()) == []
 
 
 def test_twenty_starts_on_a_host_for_five_book_five(
