@@ -37,6 +37,7 @@ _CHUNK = 100  # jobs of one queue in one script call
 _FIRST = 2  # add's answer for the first job a queue ever had
 _REMEMBERED = 1000  # calls that failed in part, and may be repeated
 _OfQueue = TypeVar("_OfQueue", Finish, Lease)
+_Named = tuple[str, str, str]  # a lease: queue, id, token
 
 
 class ClusterEngine(QueueEngine):
@@ -62,7 +63,7 @@ class ClusterEngine(QueueEngine):
         self._slots = SlotCalls(connection)
         self._outbox = Outbox(self._slots, prefix, self.add_many)
         self._asked: dict[str, dict[str, int]] = {}  # claims that failed in part: jobs asked of each queue
-        self._ended: dict[Lease, bool] = {}  # answers of finishes whose call failed elsewhere
+        self._ended: dict[_Named, bool] = {}  # answers of finishes whose call failed elsewhere
 
     def now(self) -> int:
         """The clock that is furthest ahead. Asks every master, so that an answer means that all of them work."""
@@ -162,7 +163,7 @@ class ClusterEngine(QueueEngine):
         except CloudqError:
             _remember(self._ended, held)
             raise
-        return [held[_lease(one)] for one in finishes], claimed
+        return [held[_named(one)] for one in finishes], claimed
 
     def begin_finish(
         self,
@@ -197,11 +198,11 @@ class ClusterEngine(QueueEngine):
             ]
         )
         found = {
-            one: Renewal(answer)
+            _named(one): Renewal(answer)
             for some, row in zip(groups.values(), answers, strict=True)
             for one, answer in zip(some, row, strict=True)
         }
-        return [found[one] for one in leases]
+        return [found[_named(one)] for one in leases]
 
     def recover(self, queues: Sequence[str], *, max_stalled: int = 3, budget: int = 250) -> int:
         """As on one server; and delivers what dead workers left in the outboxes of the queues."""
@@ -238,11 +239,11 @@ class ClusterEngine(QueueEngine):
             for job, own, named in zip(jobs, found[0::2], found[1::2], strict=True)
         ]
 
-    def _finish(self, finishes: Sequence[Finish], retention: dict[str, Retention], space: str) -> dict[Lease, bool]:
+    def _finish(self, finishes: Sequence[Finish], retention: dict[str, Retention], space: str) -> dict[_Named, bool]:
         """Whether each lease was held. What was promised to other slots is delivered, or left to a later sweep."""
-        held = {_lease(one): self._ended.pop(_lease(one)) for one in finishes if _lease(one) in self._ended}
-        groups = _grouped([one for one in finishes if _lease(one) not in held])
-        parcels: dict[Lease, tuple[str, bytes]] = {}
+        held = {_named(one): self._ended.pop(_named(one)) for one in finishes if _named(one) in self._ended}
+        groups = _grouped([one for one in finishes if _named(one) not in held])
+        parcels: dict[_Named, tuple[str, bytes]] = {}
         calls = []
         for queue, some in groups.items():
             at_home = []
@@ -250,15 +251,15 @@ class ClusterEngine(QueueEngine):
                 own, packed = split(one, self._space(space) or self._base(""))
                 at_home.append(own)
                 if packed is not None:
-                    parcels[_lease(one)] = queue, packed
+                    parcels[_named(one)] = queue, packed
             _, args = finish_arguments(at_home, retention, (), self._dedupe_ttl)
             calls.append(script_call(self._scripts["finish"], [self._base(queue)] * 2, [*args, 0]))
         answers = self._slots.attempt(calls)
         for some, answer in zip(groups.values(), answers, strict=True):
             if not isinstance(answer, Exception):
-                held |= {_lease(one): bool(flag) for one, flag in zip(some, answer[0], strict=True)}
+                held |= {_named(one): bool(flag) for one, flag in zip(some, answer[0], strict=True)}
         with contextlib.suppress(CloudqError):  # a sweep delivers it
-            self._outbox.deliver([parcel for lease, parcel in parcels.items() if held.get(lease)])
+            self._outbox.deliver([parcel for name, parcel in parcels.items() if held.get(name)])
         try:
             self._slots.raise_first(answers)
         except CloudqError:
@@ -277,8 +278,8 @@ def fair_shares(ready: Sequence[int], limit: int) -> list[int]:
     return shares
 
 
-def _lease(finish: Finish) -> Lease:
-    return Lease(finish.queue, finish.id, finish.token)
+def _named(one: Finish | Lease) -> _Named:
+    return one.queue, one.id, one.token
 
 
 def _grouped(some: Sequence[_OfQueue]) -> dict[str, list[_OfQueue]]:
