@@ -25,6 +25,7 @@ from cloudq_tui.bootstrap import Runtime, default_actor
 from cloudq_tui.errors import CloudqError
 from cloudq_tui.models.job import JobOptions, JobPriority
 from tasks import demo_shop
+from tasks.demo_devices import DeviceFeed, device_environment
 from tasks.demo_files import FileFeed, file_environment
 from tasks.demo_receiver import notice, receiver
 from tasks.queues import data_export, notification, report_generation
@@ -90,7 +91,7 @@ def scenery(folder: Path) -> Iterator[Scenery]:
     controller = Controller(_MailWorld(), hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        with receiver() as notified:
+        with receiver() as notified, device_environment(folder) as devices:
             yield Scenery(
                 {
                     "CLOUDQ_SMTP__HOST": "127.0.0.1",
@@ -102,6 +103,7 @@ def scenery(folder: Path) -> Iterator[Scenery]:
                     "CLOUDQ_SMS__MAX_PER_MINUTE": "600",
                     **file_environment(folder),
                     **notified,
+                    **devices,
                     **demo_shop.shop(folder),
                 }
             )
@@ -116,6 +118,7 @@ class Feeder:
         self._service = service
         self._random = random.Random(seed)  # noqa: S311 - a scene to repeat, not a secret
         self._files = FileFeed(service, self._random)
+        self._devices = DeviceFeed(service, self._random)
         self._pause = pause
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-feeder", daemon=True)
@@ -154,6 +157,7 @@ class Feeder:
             self._export()
             self._report()
         self._files.opening()
+        self._devices.opening()
 
     def round(self) -> None:
         """What one pause brings."""
@@ -168,6 +172,7 @@ class Feeder:
         for _ in range(self._random.randint(0, 2)):
             self._notify()
         self._files.round()
+        self._devices.round()
         if self._random.random() < 0.08:
             self._export()
         if self._random.random() < 0.03:

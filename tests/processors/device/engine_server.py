@@ -73,6 +73,7 @@ def running_engine(folder: Path) -> Iterator[str]:
     with (folder / "dockerd.log").open("ab") as log:
         process = subprocess.Popen(
             [
+                *_dying_with_us(),
                 "dockerd",
                 *("-H", url),
                 *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
@@ -106,6 +107,19 @@ def running_engine(folder: Path) -> Iterator[str]:
         # A dockerd that was killed leaves its containerd, which is in its session.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """What an engine leaves mounted: the namespace of the host's network, after a container has shared it."""
+    places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in reversed([place for place in places if place.startswith(f"{folder}/")]):
+        subprocess.run(["umount", "-l", place], check=False, capture_output=True)
+
+
+def _dying_with_us() -> list[str]:
+    """What makes a program end when who started it was killed."""
+    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 def _make_network(url: str) -> None:
@@ -202,13 +216,11 @@ def _linked(objects: list[str]) -> set[str]:
 
 
 @contextmanager
-def running_adb(folder: Path) -> Iterator[int]:
+def running_adb(folder: Path, port: int | None = None) -> Iterator[int]:
     """An ADB server of adbutils' wheel on a free port; yields the port."""
     from adbutils import adb_path
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     environment = os.environ | {
         "ADB_EMU": "0",
         "ADB_LIBUSB": "0",
@@ -218,7 +230,7 @@ def running_adb(folder: Path) -> Iterator[int]:
         "ANDROID_ADB_SERVER_PORT": str(port),
     }
     with (folder / "adb.log").open("ab") as log:
-        command = [adb_path(), "-P", str(port), "server", "nodaemon"]
+        command = [*_dying_with_us(), adb_path(), "-P", str(port), "server", "nodaemon"]
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         _await(lambda: _listens(port), process, folder / "adb.log")
@@ -226,6 +238,12 @@ def running_adb(folder: Path) -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:
