@@ -83,7 +83,7 @@ def test_killed_jobs_on_files_end_well(start_consumer: Callable[..., Any], folde
     contents = {f"{number:03}.log": os.urandom(30_000) * 4 for number in range(FILES)}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    picture = noisy_picture(folder / "noise.jpg", 1800, 1500)
+    picture = noisy_picture(folder / "noise.jpg", 1200, 1000)  # each try encodes in a fraction of the bound
     with QueueService() as service:
         archive = service.enqueue("log-processing", "archive-logs", {"paths": ["*.log"]})
         compress = [{"type": "convert", "format": "avif"}, {"type": "compress", "maxBytes": 30_000}]
@@ -120,7 +120,7 @@ def test_a_job_that_takes_too_long_ends_as_timeout(
 ) -> None:
     log = tmp_path / "consumer.log"
     (folder / "app.log").write_bytes(b"2025-10-21 10:30:00 INFO user 17 at 10.0.0.1\n" * 2_000_000)
-    picture = noisy_picture(folder / "noise.jpg", 1800, 1500)
+    picture = noisy_picture(folder / "noise.jpg", 1200, 1000)  # each try encodes in a fraction of the bound
     options = JobOptions(timeout=timedelta(seconds=0.5), retries=0)
     with QueueService() as service:
         analysis = service.enqueue("log-processing", "analyze-logs", {"paths": ["*.log"]}, options)
