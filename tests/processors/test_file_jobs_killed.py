@@ -83,7 +83,7 @@ def test_killed_jobs_on_files_end_well(start_consumer: Callable[..., Any], folde
     contents = {f"{number:03}.log": os.urandom(30_000) * 4 for number in range(FILES)}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    picture = noisy_picture(folder / "noise.jpg", 1200, 1000)  # each try encodes in a fraction of the bound
+    picture = noisy_picture(folder / "noise.jpg", 1800, 1500)
     with QueueService() as service:
         archive = service.enqueue("log-processing", "archive-logs", {"paths": ["*.log"]})
         compress = [{"type": "convert", "format": "avif"}, {"type": "compress", "maxBytes": 30_000}]
