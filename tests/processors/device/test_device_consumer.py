@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no packag
 
 from apk_maker import Apk
 
-from cloudq_tui.models.job import JobState
+from cloudq_tui.models.job import JobOptions, JobState
 from tasks.service import QueueService
 
 pytestmark = pytest.mark.xdist_group("docker")
@@ -110,6 +111,34 @@ def test_a_killed_start_ends_well_with_one_booking(
     assert (job.state, job.stalled, job.attempts_made) == (JobState.COMPLETED, 1, 1), job.error
     assert (job.result["dpi"], job.result["alreadyRunning"]) == (480, False)
     assert [one["Id"] for one in devices(engine, "running")] == [container["Id"]]
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+@pytest.mark.parametrize("silent", ["engine", "adb"])
+def test_a_silent_peer_ends_the_job_as_a_timeout(
+    silent: str,
+    kind: str,
+    environment: Callable[..., Any],
+    start_consumer: Callable[..., Any],
+    silent_peer: Callable[..., Any],
+    engine: Any,
+    tmp_path: Path,
+) -> None:
+    port = str(silent_peer().port)
+    mute = {"engine": ("DOCKER_URL", f"tcp://127.0.0.1:{port}"), "adb": ("ADB__PORT", port)}[silent]
+    where = environment(CLOUDQ_QUEUES__DEVICE_OPERATION__RETRIES="0", **{f"CLOUDQ_DEVICES__{mute[0]}": mute[1]})
+    with QueueService() as service:
+        options = JobOptions(timeout=timedelta(seconds=4))
+        job_id = service.start_device("device-001", "user-1", options=options).id
+        start_consumer(where, "-w", "2", "-k", kind)
+        wait_until(lambda: service.job("device-operation", job_id).state in ENDED, tmp_path / "consumer.log")
+        job = service.job("device-operation", job_id)
+    assert job.state is JobState.FAILED
+    assert "timeout" in str(job.error)
+    assert job.finished_on is not None
+    assert job.processed_on is not None
+    assert job.finished_on - job.processed_on < 5_200
+    assert devices(engine, "running") + devices(engine, "created") == []
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adbutils import AdbClient
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode knows no packages; the servers stand beside the tests
+
+import engine_server as servers
 
 from cloudq_tui.errors import Cancelled, Deferred, LeaseLost, PermanentFailure, TemporaryFailure
 from tasks.clients.adb import AdbLink, AdbServer
@@ -322,3 +328,14 @@ def test_a_dead_connection_at_the_same_address_is_replaced(host: DeviceHost, eng
     engine.restart("cloudq-device-001", timeout=1)
     assert start_device(start(), make_job("job-2"), host=host)["alreadyRunning"] is True
     assert result["device"] == "device-001"
+
+
+def test_an_adb_server_is_started_where_none_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ANDROID_USER_HOME", str(tmp_path))
+    server = AdbServer(port=servers.free_port(), start=True, timeout=10)
+    link = server.link("127.0.0.1:1")
+    try:
+        assert link.state() == ""
+    finally:
+        AdbClient(server.host, server.port, socket_timeout=5).server_kill()
