@@ -7,6 +7,8 @@ press, and what it shows is saved.
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +31,23 @@ async def _until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
     raise TimeoutError("the demo did not come to the state that the picture needs")
 
 
+_PADDED = re.compile(r'(<text [^>]*?x=")([0-9.]+)(" [^>]*?textLength=")([0-9.]+)("[^>]*>)((?:&#160;)+)([^<]*)(</text>)')
+
+
+def _anchored(svg: str) -> str:
+    """Words at their own place instead of behind blanks, which some renderers drop."""
+
+    def move(found: re.Match[str]) -> str:
+        head, x, middle, length, rest, blanks, text, tail = found.groups()
+        if not text:
+            return ""
+        count = len(blanks) // len("&#160;")
+        width = float(length) / (count + len(html.unescape(text)))
+        return f"{head}{float(x) + count * width:g}{middle}{float(length) - count * width:g}{rest}{text}{tail}"
+
+    return _PADDED.sub(move, svg)
+
+
 async def _shoot(app: CloudqApp, runtime: Runtime) -> None:
     operations = runtime.operations
 
@@ -37,7 +56,7 @@ async def _shoot(app: CloudqApp, runtime: Runtime) -> None:
         return sum(one.attempts_made > 3 for one in jobs) if job == "retried" else len(jobs)
 
     def save(name: str) -> None:
-        app.save_screenshot(filename=f"{name}.svg", path=str(HERE))
+        (HERE / f"{name}.svg").write_text(_anchored(app.export_screenshot()), encoding="utf-8")
 
     async with app.run_test(size=SIZE) as pilot:
         await _until(pilot, lambda: failed("all") >= 6 and failed("retried") >= 2)
