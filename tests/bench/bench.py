@@ -1,10 +1,11 @@
 """How fast the engine is, as ratios to plain `PriorityRedisHuey` on the same Redis in the same run.
 
-    python tests/bench/bench.py [--jobs N] [--rounds R] [--only drain,enqueue,...]
+    python tests/bench/bench.py [--jobs N] [--rounds R] [--only drain,enqueue,...] [--tcp]
 
 Each round measures both systems one after the other; the table holds the medians of all rounds. Jobs do nothing and
 carry 200 bytes. Workers are `huey_consumer` processes as a person starts them, with one thread each and their default
-logging (to a file nobody reads). The server is private, on a unix socket, without persistence.
+logging (to a file nobody reads). The server is private, without persistence, on a unix socket; with
+--tcp on loopback, as a server of its own host would be reached.
 """
 
 # ruff: noqa: T201 - a report is printed
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,14 +37,15 @@ Figures = dict[str, float]
 class Bench:
     """One private server, and everything that is measured on it."""
 
-    def __init__(self, server: RedisServer) -> None:
+    def __init__(self, server: RedisServer, url: str = "") -> None:
         self.server = server
+        self.url = url or server.url
         self.client = redis.Redis(unix_socket_path=server.socket)
 
     def subject(self, system: str, *, keep_all: bool = False) -> Subject:
         """The system on an empty server."""
         self.client.flushall()
-        return Subject(system, self.server.url, keep_all=keep_all)
+        return Subject(system, self.url, keep_all=keep_all)
 
     # --- what is measured ---
 
@@ -163,7 +166,7 @@ class Bench:
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)]),
             "BENCH_SYSTEM": system,
-            "BENCH_URL": self.server.url,
+            "BENCH_URL": self.url,
             "BENCH_KEEP_ALL": "1" if keep_all else "",
         }
         command = [sys.executable, "-m", "huey.bin.huey_consumer", "subject.huey", "-w", "1"]
@@ -185,12 +188,15 @@ class Bench:
 
 
 @contextmanager
-def started() -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory(prefix="cq-") as folder:
-        server = RedisServer(Path(folder))
+def started(*, tcp: bool = False) -> Iterator[Bench]:
+    with tempfile.TemporaryDirectory(prefix="cq-") as folder, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        server = RedisServer(Path(folder), *(["--port", str(port)] if tcp else []))
         server.start()
         try:
-            yield Bench(server)
+            yield Bench(server, f"redis://127.0.0.1:{port}/0" if tcp else "")
         finally:
             server.stop()
 
@@ -260,9 +266,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=20_000, help="jobs in each drain (20000)")
     parser.add_argument("--rounds", type=int, default=3, help="times everything is measured (3)")
     parser.add_argument("--only", default="", help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--tcp", action="store_true", help="over loopback instead of a unix socket")
     chosen = parser.parse_args()
     measured: dict[str, list[float]] = {}
-    with started() as bench:
+    with started(tcp=chosen.tcp) as bench:
         for number in range(chosen.rounds):
             for part, measure in PARTS.items():
                 if not chosen.only or part in chosen.only.split(","):
