@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import random
+import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -24,6 +27,8 @@ from tasks.service import QueueService
 _TESTS = Path(__file__).parents[1] / "tests/processors/device"
 _DEVICES = tuple(f"demo-{number}" for number in range(1, 7))
 _USER = "demo"
+_PREFIX = "cqd-demo-"
+_SETTLED = 60.0  # seconds after which an engine that is coming up has written its process id
 
 log = logging.getLogger("cloudq.demo")
 
@@ -31,9 +36,10 @@ log = logging.getLogger("cloudq.demo")
 @contextmanager
 def device_environment(folder: Path) -> Iterator[dict[str, str]]:
     """What a worker needs for the devices. They come up beside the demo; what is asked before that is retried."""
+    _sweep()
     with ExitStack() as stack:
         # A short name: socket paths end at 107 bytes.
-        own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cqd-", ignore_cleanup_errors=True)))
+        own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)))
         environment = {
             "CLOUDQ_DEVICES__DOCKER_URL": f"unix://{own}/docker.sock",
             "CLOUDQ_DEVICES__DATA_ROOT": str(own / "devices"),
@@ -55,6 +61,18 @@ def device_environment(folder: Path) -> Iterator[dict[str, str]]:
             }
             stack.enter_context(_host(servers, own, port))
         yield environment
+
+
+def _sweep() -> None:
+    """Remove what a demo that was killed left behind: its engine has ended with it, its folder has not."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            old = left.stat().st_uid == os.getuid() and time.time() - left.stat().st_mtime > _SETTLED
+            pid = int((left / "dockerd.pid").read_text())
+        except (OSError, ValueError):
+            continue
+        if old and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _servers() -> Any:
