@@ -34,9 +34,7 @@ def message_id(job_id: str, index: int, domain: str) -> str:
     return f"<{quote(job_id, safe='').replace('.', '%2E')}.{index}@{domain}>"
 
 
-def compose(
-    mail: SendEmail, *, job_id: str, index: int, default_sender: str, read: Callable[[str], bytes]
-) -> Letter:
+def compose(mail: SendEmail, *, job_id: str, index: int, default_sender: str, read: Callable[[str], bytes]) -> Letter:
     """Build the letter. Raises PermanentFailure when a part of it cannot be had.
 
     `read` gives the bytes of an attachment's path.

@@ -67,9 +67,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else "unknown"
     path = request.url.path
-    message = {404: f"no such address: {path}", 405: f"{request.method} is not allowed on {path}"}.get(
-        status, detail
-    )
+    message = {404: f"no such address: {path}", 405: f"{request.method} is not allowed on {path}"}.get(status, detail)
     return answer(status, {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error"), message)
 
 

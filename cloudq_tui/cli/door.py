@@ -90,9 +90,7 @@ def confirm(operations: QueueOperations, yes: bool, question: str, phrase: str =
         raise Conflict(f"{question} Nobody is there to ask: say --yes.")
     if phrase:
         typer.echo(question)
-        agreed = (
-            typer.prompt(f"Type the queue's name to go on ({phrase})", default="", show_default=False) == phrase
-        )
+        agreed = typer.prompt(f"Type the queue's name to go on ({phrase})", default="", show_default=False) == phrase
     else:
         agreed = typer.confirm(question)
     if not agreed:

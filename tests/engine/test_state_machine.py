@@ -139,9 +139,7 @@ class Verbs(RuleBasedStateMachine):
         concurrency=st.sampled_from([0, 0, 2]),
         twice=st.booleans(),
     )
-    def claim(
-        self, queues: list[str], worker: str, limit: int, lease: int, concurrency: int, twice: bool
-    ) -> object:
+    def claim(self, queues: list[str], worker: str, limit: int, lease: int, concurrency: int, twice: bool) -> object:
         self.requests += 1
         token = f"{worker}-{self.requests}"
         wanted = [QueueClaim(queue, limit, concurrency) for queue in queues]
@@ -182,9 +180,7 @@ class Verbs(RuleBasedStateMachine):
         ended = Finish(
             lease.queue, lease.id, lease.token, Outcome(how[0]), error="no" if how != "c" else "", delay=delay
         )
-        assert self.engine.finish([ended], retention=RETENTION)[0] == [valid], (
-            "only the holder of the lease ends a job"
-        )
+        assert self.engine.finish([ended], retention=RETENTION)[0] == [valid], "only the holder of the lease ends a job"
         assert self.engine.finish([ended], retention=RETENTION)[0] == [False], "and only once"
         if not valid or job is None:
             return
@@ -216,9 +212,7 @@ class Verbs(RuleBasedStateMachine):
     @rule()
     def recover(self) -> None:
         late = {
-            job_id: job
-            for job_id, job in self.jobs.items()
-            if job.state == "active" and job.lease_until <= self.now
+            job_id: job for job_id, job in self.jobs.items() if job.state == "active" and job.lease_until <= self.now
         }
         assert self.engine.recover(QUEUES, max_stalled=MAX_STALLED) == len(late)
         for job in late.values():

@@ -182,9 +182,7 @@ def test_a_scheduled_mail_goes_out_when_its_time_has_come(
     assert len(mailbox.envelopes) == 1
 
 
-def test_a_scheduled_mail_started_too_early_is_put_off(
-    server: SmtpServer, files: Any, mailbox: Any, job: Any
-) -> None:
+def test_a_scheduled_mail_started_too_early_is_put_off(server: SmtpServer, files: Any, mailbox: Any, job: Any) -> None:
     with pytest.raises(Deferred) as raised:
         send_scheduled_email(scheduled(datetime.now(UTC) + timedelta(hours=1)), job, server=server, files=files)
     assert 3590 < raised.value.delay <= 3600

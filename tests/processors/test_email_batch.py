@@ -52,9 +52,7 @@ def test_one_bad_address_never_stops_the_rest(server: SmtpServer, files: Any, ma
     assert len(mailbox.connections) == 1
 
 
-def test_an_unreadable_attachment_stops_only_its_mail(
-    server: SmtpServer, files: Any, mailbox: Any, job: Any
-) -> None:
+def test_an_unreadable_attachment_stops_only_its_mail(server: SmtpServer, files: Any, mailbox: Any, job: Any) -> None:
     plain = {"to": "user@example.com", "subject": "x"}
     broken = plain | {"attachments": [{"filename": "x", "path": "/etc/passwd"}]}
     payload = SendBatchEmail.model_validate({"emails": [broken, plain]})
@@ -99,9 +97,7 @@ def test_the_mail_in_flight_goes_twice_at_most_and_under_one_message_id(
     assert len(set(identities)) == 5
 
 
-def test_greylisted_mails_are_tried_again_and_only_they(
-    server: SmtpServer, files: Any, mailbox: Any, job: Any
-) -> None:
+def test_greylisted_mails_are_tried_again_and_only_they(server: SmtpServer, files: Any, mailbox: Any, job: Any) -> None:
     mailbox.refuse["user1@example.com"] = "451 try later"
     with pytest.raises(TemporaryFailure, match="1 of 3 mails to be tried again: 451 try later"):
         send_batch_email(batch(*users(3)), job, server=server, files=files)
@@ -156,9 +152,7 @@ def test_a_refused_login_stops_the_batch_as_the_error_it_is(secure_server: Any, 
         send_batch_email(batch(*users(3)), job, server=replace(secure_server, password="no"), files=files)
 
 
-def test_some_sent_and_then_the_server_is_away_for_good(
-    server: SmtpServer, files: Any, mailbox: Any, job: Any
-) -> None:
+def test_some_sent_and_then_the_server_is_away_for_good(server: SmtpServer, files: Any, mailbox: Any, job: Any) -> None:
     job.retries_left = 0
     mailbox.on_data = lambda _: "drop" if mailbox.envelopes else None
     result = send_batch_email(batch(*users(5)), job, server=server, files=files)

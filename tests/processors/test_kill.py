@@ -23,9 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def environment(
-    redis_url: str, server: SmtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
+def environment(redis_url: str, server: SmtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.chdir(tmp_path)
     settings = {
         "REDIS_URL": redis_url,
@@ -50,9 +48,7 @@ def start_consumer(environment: dict[str, str], tmp_path: Path) -> Iterator[Call
     def start() -> subprocess.Popen[bytes]:
         with (tmp_path / "consumer.log").open("ab") as log:
             command = [binary, "tasks.huey", "-w", "2"]
-            started.append(
-                subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-            )
+            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
         return started[-1]
 
     yield start
@@ -91,8 +87,7 @@ def test_a_killed_batch_goes_on_and_repeats_at_most_the_mail_in_flight(
     assert (job.state, job.stalled) == (JobState.COMPLETED, 1)
     assert (job.result["sent"], job.result["failed"], len(job.result["outcomes"])) == (39, 1, 40)
     arrived = Counter(
-        (to, str(message["message-id"]))
-        for (to,), message in zip(mailbox.recipients, mailbox.messages, strict=True)
+        (to, str(message["message-id"])) for (to,), message in zip(mailbox.recipients, mailbox.messages, strict=True)
     )
     assert {to for to, _ in arrived} == {f"user{n}@example.com" for n in range(40) if n != 3}
     assert len(arrived) == 39, "a mail went out under two Message-IDs"

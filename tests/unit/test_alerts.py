@@ -17,9 +17,7 @@ NOW = 1_764_000_000_000
 def rules(name: str = "email", settings: dict[str, Any] | None = None, **view: Any) -> list[AlertRule]:
     view.setdefault("counts", QueueCounts())
     view.setdefault("workers", 1)
-    return [
-        alert.rule for alert in queue_alerts(QueueView(name=name, **view), Settings(**(settings or {})), now=NOW)
-    ]
+    return [alert.rule for alert in queue_alerts(QueueView(name=name, **view), Settings(**(settings or {})), now=NOW)]
 
 
 def test_a_quiet_queue_raises_nothing() -> None:

@@ -41,9 +41,7 @@ KEYS = st.one_of(
     st.decimals(allow_nan=False),
     st.uuids(),
 )
-HASHABLE = st.recursive(
-    KEYS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=6
-)
+HASHABLE = st.recursive(KEYS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=6)
 VALUES = st.recursive(
     HASHABLE,
     lambda inner: (

@@ -453,7 +453,5 @@ def test_an_application_adds_sections_of_its_own(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CLOUDQ_MAIL__HOST", "c")
     assert load_settings_as(Application).mail.host == "c"
     monkeypatch.setenv("CLOUDQ_MAIL__HOSTS", "d")
-    with pytest.raises(
-        SettingsError, match=r"^mail\.hosts: unknown key \(CLOUDQ_MAIL__HOSTS in the environment\)$"
-    ):
+    with pytest.raises(SettingsError, match=r"^mail\.hosts: unknown key \(CLOUDQ_MAIL__HOSTS in the environment\)$"):
         load_settings_as(Application)

@@ -60,9 +60,7 @@ def add(engine: QueueEngine, name: str, *args: Any) -> None:
     engine.add(NewJob(name, "jobs", name, codec.pack_call(args, {})))
 
 
-def test_it_works_and_stops_gracefully(
-    worker: EmbeddedWorker, engine: QueueEngine, states: Any, until: Until
-) -> None:
+def test_it_works_and_stops_gracefully(worker: EmbeddedWorker, engine: QueueEngine, states: Any, until: Until) -> None:
     worker.start()
     assert worker.alive
     add(engine, "pause", 1.0)

@@ -173,9 +173,7 @@ def mail(to):
     assert not any("@" in json.dumps(line) for line in lines)
 
 
-def test_a_worker_shows_itself_and_what_it_can_run(
-    start_consumer: Start, reader: QueueReader, until: Until
-) -> None:
+def test_a_worker_shows_itself_and_what_it_can_run(start_consumer: Start, reader: QueueReader, until: Until) -> None:
     consumer = start_consumer(WRITE, "-w", "3")
     worker = until(reader.workers)[0]
     assert (worker.pid, worker.queues, worker.threads) == (consumer.process.pid, ("jobs",), 3)

@@ -166,9 +166,7 @@ def test_progress_is_visible_while_the_job_runs(
 
     result = slow()
     with work(huey):
-        until(
-            lambda: (reader.job("jobs", result.id).progress, reader.job("jobs", result.id).step) == (30, "second")
-        )
+        until(lambda: (reader.job("jobs", result.id).progress, reader.job("jobs", result.id).step) == (30, "second"))
         go_on.set()
         until(lambda: reader.job("jobs", result.id).state is JobState.COMPLETED)
 
@@ -267,9 +265,7 @@ def test_a_lock_belongs_to_one_live_job(
     assert sorted(bool(reader.job("mail", one).result) for one in "ab") == [False, True]
 
 
-def test_a_late_finish_after_a_lost_lease_changes_nothing(
-    make_huey: Make, reader: QueueReader, states: Any
-) -> None:
+def test_a_late_finish_after_a_lost_lease_changes_nothing(make_huey: Make, reader: QueueReader, states: Any) -> None:
     huey = make_huey(lease_options=LeaseOptions(lease=0.05, renew=60, sweep=60))
 
     @huey.task()

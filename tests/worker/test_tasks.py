@@ -186,9 +186,7 @@ def test_cancel_execution_with_retry_is_tried_once_more(huey: CloudqHuey, reader
     assert only_job(reader, JobState.WAITING).name == "again"
 
 
-def test_revoked_and_expired_jobs_fail_apart(
-    huey: CloudqHuey, reader: QueueReader, work: Any, until: Until
-) -> None:
+def test_revoked_and_expired_jobs_fail_apart(huey: CloudqHuey, reader: QueueReader, work: Any, until: Until) -> None:
     ran: list[int] = []
 
     @huey.task()
@@ -400,9 +398,7 @@ class Order:
 
 def test_arguments_come_back_as_the_annotations_say(huey: CloudqHuey, reader: QueueReader) -> None:
     @huey.task()
-    def ship(
-        order: Order, colors: list[Color], when: dt.datetime, plain: int = 0, *, note: Order | None = None
-    ) -> Any:
+    def ship(order: Order, colors: list[Color], when: dt.datetime, plain: int = 0, *, note: Order | None = None) -> Any:
         return [type(order), colors, when, plain, note]
 
     now = dt.datetime.now(dt.UTC)
@@ -450,9 +446,7 @@ def test_nothing_stored_is_a_pickle(huey: CloudqHuey, engine: QueueEngine) -> No
     client = engine.connection.client
     for key in client.scan_iter():
         if client.type(key) == b"string":
-            with pytest.raises(
-                (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError)
-            ):
+            with pytest.raises((pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError)):
                 pickle.loads(client.get(key))
     assert result() == {"pair": (1, 2), 1: {2}}
 
