@@ -423,6 +423,20 @@ def test_a_lock_falls_with_its_lease(bench: Bench) -> None:
     assert bench.engine.lock(two, "device-1")
 
 
+def test_a_released_lock_wakes_who_was_put_off_for_it(bench: Bench) -> None:
+    for _ in range(3):
+        bench.add()
+    owner, waiter, other = bench.claim(3)
+    assert bench.engine.lock(lease_of(owner), "device-1")
+    assert bench.engine.lock(lease_of(waiter), "device-1") is False
+    bench.finish(waiter, Outcome.DEFER, delay=60_000, error="device-1 is busy")
+    bench.finish(other, Outcome.DEFER, delay=60_000, error="something else")
+    assert bench.engine.unlock(lease_of(owner), "device-1")
+    assert (bench.ids("waiting"), bench.ids("delayed")) == ([waiter.id], [other.id])
+    again = bench.claim()[0]
+    assert bench.engine.lock(lease_of(again), "device-1")
+
+
 # --- what people do ---
 
 
