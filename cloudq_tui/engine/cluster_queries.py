@@ -34,7 +34,7 @@ class ClusterReader(QueueReader):
         return self._slots.run([script_call(self._scripts[name], bases, args)])[0]
 
     def _overview(self, queues: Sequence[str], active_limit: int) -> list[Any]:
-        """A pipeline to each node, then each master's own memory."""
+        """A pipeline to each node, then each master's own memory, then the list of queues."""
         looks = [self._call("snapshot", self._base(queue), [active_limit]) for queue in queues]
         *found, present = self._slots.run([*looks, self._call("workers", keys.shared_base(self.prefix), [])])
         server, memories = {}, []
@@ -46,7 +46,7 @@ class ClusterReader(QueueReader):
                 server, memory = pipe.execute()
             memories.append(memory)
         answer = [max((now for now, _ in found), default=0), *(row for _, row in found)]
-        return [answer, present, server, _fullest(memories)]
+        return [answer, present, server, _fullest(memories), self.known_queues()]
 
 
 class ClusterExamination(Examination):

@@ -41,7 +41,7 @@ class QueueReader:
         `active_limit` bounds the active jobs listed per queue.
         """
         began = time.perf_counter()
-        answer, present, server, memory = self._overview(queues, active_limit)
+        answer, present, server, memory, known = self._overview(queues, active_limit)
         elapsed = (time.perf_counter() - began) * 1000
         now, *rows = answer
         workers = _workers(present)
@@ -60,6 +60,7 @@ class QueueReader:
                 max_memory=int(memory.get("maxmemory", 0)),
                 round_trip=elapsed,
             ),
+            known=tuple(sorted(text(name) for name in known)),
         )
 
     def status(self, queues: Sequence[str]) -> list[QueueStatus]:
@@ -205,7 +206,7 @@ class QueueReader:
     # --- inner ---
 
     def _overview(self, queues: Sequence[str], active_limit: int) -> list[Any]:
-        """The answers of snapshot.lua and workers.lua, and INFO's sections server and memory."""
+        """The answers of snapshot.lua and workers.lua, INFO's sections server and memory, and the known queues."""
         script, live = self._scripts["snapshot"], self._scripts["workers"]
 
         def ask() -> list[Any]:
@@ -214,6 +215,7 @@ class QueueReader:
             pipe.evalsha(live.sha, 1, keys.shared_base(self.prefix))
             pipe.info("server")
             pipe.info("memory")
+            pipe.smembers(keys.shared_base(self.prefix) + keys.QUEUES)
             rows: list[Any] = pipe.execute()
             return rows
 

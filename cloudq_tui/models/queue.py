@@ -87,13 +87,17 @@ class RedisInfo:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the overview shows, read in one round trip. `timestamp` is the server's clock, epoch ms."""
+    """Everything the overview shows, read in one round trip. `timestamp` is the server's clock, epoch ms.
+
+    `known` names every queue that ever had a job or a worker, asked for here or not.
+    """
 
     timestamp: int
     queues: tuple[QueueView, ...] = ()
     active: tuple[Job, ...] = ()
     workers: tuple[WorkerInfo, ...] = ()
     redis: RedisInfo = field(default_factory=RedisInfo)
+    known: tuple[str, ...] = ()
 
     def queue(self, name: str) -> QueueView | None:
         return next((view for view in self.queues if view.name == name), None)

@@ -52,6 +52,7 @@ class QueueViews:
     def snapshot(self) -> Snapshot:
         """Everything the overview shows, with the alerts that hold now; one round trip."""
         seen = self._reader.snapshot(self.queue_names())
+        self._known = (time.monotonic(), seen.known)
         views = tuple(
             replace(view, alerts=queue_alerts(view, self.settings, now=seen.timestamp)) for view in seen.queues
         )
