@@ -68,8 +68,14 @@ class Shell:
         self.started.append(process)
         return process
 
-    def at_terminal(self, answer: str, *arguments: str, when: tuple[bytes, ...] = (b"[y/N]", b"to go on")) -> Said:
-        """Waits for one of the texts `when`, types `answer`; stdout and stderr come as one."""
+    def at_terminal(
+        self,
+        answer: str,
+        *arguments: str,
+        when: tuple[bytes, ...] = (b"[y/N]", b"to go on"),
+        and_when: Callable[[], bool] = lambda: True,
+    ) -> Said:
+        """Waits for one of the texts `when` and for `and_when`, types `answer`; stdout and stderr come as one."""
         controller, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (24, 80))
         process = subprocess.Popen(
@@ -92,7 +98,7 @@ class Shell:
                 if not chunk:
                     break
                 seen += chunk
-            if not asked and any(text in seen for text in when):
+            if not asked and any(text in seen for text in when) and and_when():
                 os.write(controller, answer.encode())
                 asked = True
         os.close(controller)

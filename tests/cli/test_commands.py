@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cloudq_tui.models.job import JobOptions
+from cloudq_tui.models.job import JobOptions, JobState
 from cloudq_tui.services.operations import QueueOperations
 
 Shell = Any
@@ -190,6 +190,20 @@ def test_the_dashboard_opens_and_closes(shell: Shell, operations: QueueOperation
     assert said.status == 0
     assert "device-operation" in said.out
     assert operations.workers() == []  # a worker of its own comes with the embedded Redis only
+
+
+def test_the_dashboard_brings_a_worker_to_another_redis_on_demand(shell: Shell, operations: QueueOperations) -> None:
+    shell.environment |= {"TERM": "xterm-256color", "LANG": "C.UTF-8", "TEXTUAL_ANIMATIONS": "none"}
+    shell.environment |= {"XDG_DATA_HOME": str(shell.folder)}
+    job = operations.enqueue("email", "send-email", MAIL)
+
+    def ended() -> bool:
+        return operations.job("email", job.id).state is JobState.FAILED
+
+    said = shell.at_terminal("q", "dash", "--worker", when=(b"log-processing",), and_when=ended)
+    assert said.status == 0
+    assert "set smtp.from" in operations.job("email", job.id).error, "its worker ran the job, and says what it lacks"
+    assert operations.workers() == [], "and went with the dashboard"
 
 
 def test_events_and_workers(shell: Shell, operations: QueueOperations) -> None:
