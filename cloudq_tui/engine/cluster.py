@@ -16,9 +16,6 @@ from typing import Any, Final, TypeVar
 
 from cloudq_tui.engine import keys
 from cloudq_tui.engine.arguments import (
-    add_arguments,
-    batches,
-    by_queue,
     claim_arguments,
     finish_arguments,
     read_claim,
@@ -26,7 +23,7 @@ from cloudq_tui.engine.arguments import (
 from cloudq_tui.engine.cluster_connection import ClusterConnection
 from cloudq_tui.engine.keyvalue import KeyValueStore
 from cloudq_tui.engine.outbox import Outbox, split
-from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Lease, NewJob, QueueClaim, Renewal, Retention
+from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Lease, QueueClaim, Renewal, Retention
 from cloudq_tui.engine.slots import Call, SlotCalls, script_call
 from cloudq_tui.engine.transitions import DEDUPE_TTL, QueueEngine
 from cloudq_tui.errors import CloudqError, SettingsError
@@ -76,26 +73,8 @@ class ClusterEngine(QueueEngine):
 
     # --- adding and claiming ---
 
-    def add_many(self, jobs: Iterable[NewJob]) -> list[bool]:
-        answers: list[bool] = []
-        for batch in batches(jobs, _PIPELINE):
-            chunks = by_queue(batch, _CHUNK)
-            calls = [
-                self._call(
-                    "add",
-                    chunk[0][1].queue,
-                    [len(chunk), *(one for _, job in chunk for one in add_arguments(job, self._dedupe_ttl))],
-                )
-                for chunk in chunks
-            ]
-            added = {
-                at: reply
-                for chunk, replies in zip(chunks, self._slots.run(calls), strict=True)
-                for (at, _), reply in zip(chunk, replies, strict=True)
-            }
-            self._introduce({batch[at].queue for at, reply in added.items() if reply == _FIRST})
-            answers += [bool(added[at]) for at in range(len(batch))]
-        return answers
+    def _send_adds(self, calls: Sequence[tuple[str, list[Any]]]) -> list[list[int]]:
+        return self._slots.run([self._call("add", queue, args) for queue, args in calls])
 
     def claim(
         self,

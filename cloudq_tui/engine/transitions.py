@@ -84,24 +84,34 @@ class QueueEngine(SharedVerbs):
         safe where their ids are the same.
         """
         answers: list[bool] = []
-        script = self._scripts["add"]
         for batch in batches(jobs, _PIPELINE):
             chunks = by_queue(batch, _CHUNK)
-            with self.connection.guard():
-                pipe = self.connection.client.pipeline(transaction=False)
-                pipe.script_load(script.text)
-                for chunk in chunks:
-                    args = [argument for _, job in chunk for argument in add_arguments(job, self._dedupe_ttl)]
-                    pipe.evalsha(script.sha, 1, self._base(chunk[0][1].queue), len(chunk), *args)
-                replies = pipe.execute()[1:]
+            calls = [
+                (chunk[0][1].queue, [len(chunk), *(one for _, job in chunk for one in self._new(job))])
+                for chunk in chunks
+            ]
             added = {
                 at: reply
-                for chunk, reply in zip(chunks, replies, strict=True)
-                for (at, _), reply in zip(chunk, reply, strict=True)
+                for chunk, replies in zip(chunks, self._send_adds(calls), strict=True)
+                for (at, _), reply in zip(chunk, replies, strict=True)
             }
             self._introduce({batch[at].queue for at, reply in added.items() if reply == _FIRST})
             answers += [bool(added[at]) for at in range(len(batch))]
         return answers
+
+    def _send_adds(self, calls: Sequence[tuple[str, list[Any]]]) -> list[list[int]]:
+        """The answers of add.lua to each (queue, arguments), in one pipeline."""
+        script = self._scripts["add"]
+        with self.connection.guard():
+            pipe = self.connection.client.pipeline(transaction=False)
+            pipe.script_load(script.text)
+            for queue, args in calls:
+                pipe.evalsha(script.sha, 1, self._base(queue), *args)
+            replies: list[list[int]] = pipe.execute()[1:]
+            return replies
+
+    def _new(self, job: NewJob) -> list[Any]:
+        return add_arguments(job, self._dedupe_ttl)
 
     def claim(
         self,
