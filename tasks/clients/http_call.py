@@ -11,11 +11,12 @@ import asyncio
 import functools
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 from cloudq_tui.errors import TemporaryFailure
 
@@ -109,10 +110,12 @@ async def _exchange(method: str, url: str, headers: dict[str, str], content: byt
         client.stream(method, url, headers=headers, content=content) as response,
     ):
         body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > LARGEST_ANSWER:
-                raise httpx.ReadError("the answer is too long")
+        raw = cast("AsyncGenerator[bytes]", response.aiter_raw())  # which it is, though declared as less
+        async with aclosing(raw) as chunks:  # broken off or not, closed before the loop is
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    raise httpx.ReadError("the answer is too long")
         names: Mapping[str, Any] = response.headers
         return Answer(response.status_code, {name.lower(): names[name] for name in names}, bytes(body))
 
