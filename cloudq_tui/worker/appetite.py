@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cloudq_tui.worker.huey import CloudqHuey
 
 MOST = 64  # jobs in one claim
+HAND = 128  # jobs claimed ahead at once
 AHEAD = 0.005  # seconds of work claimed ahead per thread
 _FORGET = 0.8  # weight of the past in a queue's mean duration
 
@@ -102,4 +103,4 @@ class Appetite:
 
     def _ahead(self, queue: str) -> int:
         mean = self._mean.get(queue)
-        return 0 if mean is None else min(MOST, int(AHEAD * self._workers / max(mean, 1e-5)))
+        return 0 if mean is None else min(HAND, int(AHEAD * self._workers / max(mean, 1e-5)))

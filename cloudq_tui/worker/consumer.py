@@ -80,10 +80,12 @@ class CloudqWorker(Worker):  # type: ignore[misc]
             self._exchange.done(task, 0.0)
             return
         joblog.started(taken.claim)
+        self._exchange.said()
         run = huey.run(task, taken.claim, taken.held, timestamp=now)
         finish = run.finish()
         self._exchange.done(finish, run.duration, lambda: huey.finished(run))
         joblog.ended(taken.claim, finish, run.duration)
+        self._exchange.said()
 
 
 class CloudqScheduler(Scheduler):  # type: ignore[misc]

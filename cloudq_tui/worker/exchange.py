@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cloudq_tui.engine.records import ClaimResult, Finish, Lease, Outcome, QueueClaim
 from cloudq_tui.errors import QueueUnavailable, ScriptRefused
+from cloudq_tui.worker import joblog
 from cloudq_tui.worker.appetite import Appetite
 from cloudq_tui.worker.parcel import Handed, Parcel, Taken, release
 
@@ -29,7 +30,8 @@ logger = logging.getLogger("cloudq.worker")
 HOLD = 0.004  # seconds a finish waits for company at most
 STALE = 0.015  # seconds a job claimed ahead may wait for a thread
 IDLE = 1.0  # seconds of one blocking wait at most
-_MANY = 8  # jobs in a batch that make it worth while to ask for the next one before this one ends
+_MANY = 8  # jobs claimed ahead that make it worth while to call while they run
+_LOAD = 32  # finishes that make a call worth while
 
 
 class Exchange:
@@ -49,7 +51,7 @@ class Exchange:
         self._idle = 0
         self._calling = False
         self._sent: Parcel | None = None  # its answer was not read yet
-        self._batch = 0  # jobs that the last claim brought
+        self._hand = 0  # jobs that lay ready after the last claim
         self._listening = False
         self._fresh = True  # a claim may find something: none was made since the last wake
         self._next_due: int | None = None
@@ -103,13 +105,14 @@ class Exchange:
                 with self._turn:
                     if self._closed or stopping():
                         return None
-                    taken = self._pop()
+                    ahead = self._may_call_ahead()
+                    listen = False
+                    taken = None if ahead and self._sent else self._pop()
                     if taken is not None:
-                        if not self._may_send_ahead():
+                        if not ahead:
                             return taken
                         self._calling = True
                         break
-                    listen = False
                     if self._calling:
                         self._turn.wait(IDLE)
                         continue
@@ -139,6 +142,11 @@ class Exchange:
             self._done.append(Handed(finish, after))
         if not self._overdue.is_set():
             self._overdue.set()
+
+    def said(self) -> None:
+        """A line was logged: written now, or with the next call while quick jobs lie ready."""
+        if not self._ready:
+            joblog.flush()
 
     def abandon(self, taken: Taken) -> None:
         """The job could not even be run here: others may try it."""
@@ -188,15 +196,14 @@ class Exchange:
 
     # --- calling ---
 
-    def _may_send_ahead(self) -> bool:
+    def _may_call_ahead(self) -> bool:
         """Whether to hand in and claim now, while there is still work here for as long as that takes."""
         return (
             self._fresh
-            and self._batch >= _MANY
-            and 2 * len(self._ready) <= self._batch
-            and bool(self._done)
+            and self._hand >= _MANY
+            and 2 * len(self._done) >= min(self._hand, 2 * _LOAD)
+            and bool(self._ready)
             and not self._calling
-            and self._sent is None
         )
 
     def _send_ahead(self) -> None:
@@ -228,6 +235,9 @@ class Exchange:
         parcel = sent or self._parcel(claim=claim)
         handed, result = parcel.handed, None
         try:
+            if sent is None and handed:
+                parcel.send(self._huey)
+            joblog.flush()  # while Redis works
             result = parcel.deliver(self._huey)
         except QueueUnavailable as error:
             if handed and isinstance(error, ScriptRefused):
@@ -258,8 +268,8 @@ class Exchange:
         self._repeat = None
         now, held = time.monotonic(), self._huey.leases.hold_all(result.jobs)
         self._ready.extend(Taken(job, lease, now) for job, lease in zip(result.jobs, held, strict=True))
-        self._batch = len(result.jobs)
-        self._fresh = self._batch >= parcel.limit > 0
+        self._hand = len(self._ready)
+        self._fresh = len(result.jobs) >= parcel.limit > 0
         self._next_due = result.next_due
         if self._ready:
             self._overdue.set()
@@ -344,6 +354,7 @@ class Exchange:
                 time.sleep(left)
                 continue
             try:
+                joblog.flush()
                 self._give_back(older_than=STALE)
                 self.flush()
             except Exception:

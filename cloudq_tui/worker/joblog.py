@@ -1,16 +1,20 @@
 """One JSON line per start and end of a job, on the logger `cloudq.worker`. No payload: it may hold addresses.
 
-A busy worker writes tens of thousands of them in a second, and a LogRecord for each would cost more than the rest of
-the job. So as long as the logger's only handler is the one `install` gave it, a line goes straight to its stream.
+A busy worker writes tens of thousands of them in a second, and a LogRecord and a write for each would cost more than
+the rest of the job. So as long as the logger's only handler is the one `install` gave it, lines go by it as they are,
+and lie there until `flush`: the exchange calls it with each of its calls and at least every few milliseconds.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 from contextlib import suppress
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
+from select import PIPE_BUF
+from typing import TextIO
 
 from cloudq_tui.engine.records import ClaimedJob, Finish, Outcome
 
@@ -24,15 +28,33 @@ _EVENTS = {
 
 
 class _Lines(logging.StreamHandler):  # type: ignore[type-arg]
-    """Bare messages on stderr."""
+    """Bare messages on stderr, in their order."""
 
-    def put(self, line: str) -> None:
-        self.acquire()
-        try:
-            with suppress(OSError):  # stderr may be gone: the job goes on
-                self.stream.write(line + "\n")  # stderr writes each line at once
-        finally:
-            self.release()
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.lying: list[str] = []
+        self._whole = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.write_out()
+        super().emit(record)
+
+    def write_out(self) -> None:
+        with self._whole:
+            lines = self.lying[:]  # others may append meanwhile
+            del self.lying[: len(lines)]
+            while lines:
+                # A pipe keeps that much together, whoever else writes into it.
+                size, fit = 0, 0
+                for line in lines:
+                    size += len(line) + 1
+                    if fit and size > PIPE_BUF:
+                        break
+                    fit += 1
+                with suppress(OSError):  # stderr may be gone: the job goes on
+                    self.stream.write("\n".join(lines[:fit]) + "\n")
+                    self.stream.flush()
+                del lines[:fit]
 
 
 def install(level: int | None = None) -> None:
@@ -66,10 +88,17 @@ def ended(claim: ClaimedJob, finish: Finish, seconds: float) -> None:
         _say(f'{{"type":"{event}",{_about(claim)},"duration":{round(seconds * 1000, 1)}}}')
 
 
+def flush() -> None:
+    """Write what was said so far."""
+    for handler in logger.handlers:
+        if type(handler) is _Lines:
+            handler.write_out()
+
+
 def _say(line: str) -> None:
     handlers = logger.handlers
     if len(handlers) == 1 and type(handlers[0]) is _Lines:
-        handlers[0].put(line)
+        handlers[0].lying.append(line)
     else:
         logger.info("%s", line)
 
