@@ -10,7 +10,9 @@ from cloudq_tui.engine.records import (
     ClaimedJob,
     ClaimResult,
     Finish,
+    KeyWrite,
     NewJob,
+    Outcome,
     QueueClaim,
     Retention,
 )
@@ -76,28 +78,30 @@ def claim_arguments(
 def read_claim(answer: Any, queues: Sequence[QueueClaim], request: str) -> ClaimResult:
     """What include/claim.lua returned."""
     now, due, rows = answer
-    jobs = tuple(
-        ClaimedJob(
-            queue=queues[row[0] - 1].queue,
-            id=row[1].decode(),
-            token=request,
-            name=row[2].decode(),
-            message=row[3],
-            rank=int(row[4]),
-            timestamp=int(row[5]),
-            processed_on=now,
-            retries=int(row[6]),
-            failures=int(row[7]),
-            stalled=int(row[8]),
-            backoff=row[9].decode(),
-            timeout=int(row[10]),
-            checkpoint=row[11],
-            revoked=row[12],
-            name_revoked=row[13],
+    jobs = []
+    for index, job_id, message, revoked, record, name_revoked, checkpoint in rows:
+        name, timestamp, rank, retries, failures, stalled, backoff, timeout = record
+        jobs.append(
+            ClaimedJob(  # by position: it is made for every job
+                queues[index - 1].queue,
+                job_id.decode(),
+                request,
+                name.decode(),
+                message,
+                int(rank),
+                int(timestamp),
+                now,
+                int(retries or 0),
+                int(failures or 0),
+                int(stalled or 0),
+                backoff.decode() if backoff else "",
+                int(timeout or 0),
+                checkpoint,
+                revoked,
+                name_revoked,
+            )
         )
-        for row in rows
-    )
-    return ClaimResult(jobs, None if due < 0 else due)
+    return ClaimResult(tuple(jobs), None if due < 0 else due)
 
 
 def finish_arguments(
@@ -119,21 +123,22 @@ def finish_arguments(
         args += [keep.completed_age, keep.completed_count, keep.failed_age]
     args.append(len(finishes))
     for finish in finishes:
-        args += [
+        shared, writes = _shared(finish)
+        plain = finish.outcome is Outcome.COMPLETED and not (writes or finish.follow_ups or finish.chords)
+        args += (
             index[finish.queue],
             finish.id,
             finish.token,
             finish.outcome.value,
-            finish.kind.value,
-            finish.error[:500],
-            finish.detail,
-            0 if finish.result is None else 1,
+            shared,
             finish.result or b"",
-            finish.delay,
-            int(finish.counted),
-        ]
-        args.append(len(finish.writes))
-        for write in finish.writes:
+            int(not plain),
+        )
+        if plain:
+            continue
+        args += (finish.kind.value, finish.error[:500], finish.detail, finish.delay, int(finish.counted))
+        args.append(len(writes))
+        for write in writes:
             args += [write.key, int(write.value is not None), write.value or b"", write.ttl]
         args.append(len(finish.follow_ups))
         for job in finish.follow_ups:
@@ -143,3 +148,16 @@ def finish_arguments(
             args += [member.chord, member.index, member.size, member.value]
             args += [index[member.callback.queue], *add_arguments(member.callback, dedupe_ttl)]
     return queues, args
+
+
+def _shared(finish: Finish) -> tuple[str | int, tuple[KeyWrite, ...]]:
+    """How finish.lua is to keep the result, and the writes that are left.
+
+    "" for none; else the ms that Huey's own entry for it, under the job's id and of the same bytes, is kept too.
+    """
+    if finish.result is None:
+        return "", finish.writes
+    for at, write in enumerate(finish.writes):
+        if write.key == finish.id and write.ttl > 0 and write.value == finish.result:
+            return write.ttl, finish.writes[:at] + finish.writes[at + 1 :]
+    return 0, finish.writes

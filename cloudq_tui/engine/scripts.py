@@ -13,6 +13,7 @@ from redis.exceptions import NoScriptError
 from cloudq_tui.engine.keys import SUFFIXES
 
 _INCLUDE: Final = re.compile(r"^-- include ([a-z_]+)$", re.MULTILINE)
+_KEY: Final = re.compile(r"\bK\.([a-z]+)\b")
 
 
 class Script:
@@ -53,7 +54,16 @@ class Scripts:
 
             return _INCLUDE.sub(one, text)
 
-        return _key_table() + resolve(_read(f"{name}.lua"))
+        return _with_keys(resolve(_read(f"{name}.lua")))
+
+
+def _with_keys(text: str) -> str:
+    """`K.name` becomes the suffix itself: to make a table of all of them would cost each call as much as a command.
+
+    A script that chooses one by its name gets the table all the same.
+    """
+    folded = _KEY.sub(lambda match: f"'{SUFFIXES[match.group(1)]}'", text)
+    return folded if "K[" not in folded else _key_table() + folded
 
 
 @cache

@@ -4,7 +4,9 @@
 -- KEYS  1..n queue bases, n+1 the Huey space base
 -- ARGV  n; per base: keep completed ms, keep completed count, keep failed ms;
 --       number of finishes; per finish:
---         base index, id, token, outcome (c f r d l), kind, error, detail, has result, result, delay ms, counted,
+--         base index, id, token, outcome (c f r d l), result's share ('' none; else the ms for which Huey's own entry
+--         under the id is written with it, 0 for not), result, 1 if more follows or 0; and where more follows:
+--         kind, error, detail, delay ms, counted,
 --         number of writes, per write: key ('' is the queue's own outbox), 1 set / 0 delete, value, ttl ms
 --         number of follow-ups, per follow-up: base index, the twelve of include/add.lua
 --         number of chord members, per member: chord, index, size, value, then its callback as a follow-up
@@ -16,46 +18,39 @@ local CHORD_TTL = 604800000 -- ms; as long as failed jobs stay
 local n = tonumber(ARGV[1])
 local space = KEYS[n + 1]
 local now = now_ms()
+local stamp = string.format('%.0f', now)
 local at = 2 + 3 * n
 local finishes = tonumber(ARGV[at])
 local held, sums, ended, moved, results, gone = {}, {}, {}, {}, {}, {}
 drain(KEYS[1])
 
 local function bucket(ms)
-  for i, bound in ipairs(BOUNDS) do
-    if ms <= bound then return i end
-  end
-  return #BOUNDS + 1
-end
-
--- What a queue's counters gain: `all` under the queue's own, `named` under each job name's. Added up here, written once.
-local function sum_of(index)
-  local sum = sums[index]
-  if not sum then sum = { all = {}, named = {} }; sums[index] = sum end
-  return sum
+  local i, last = 1, #BOUNDS
+  while i <= last and ms > BOUNDS[i] do i = i + 1 end
+  return i
 end
 
 local function gain(sum, field, value)
   sum[field] = (sum[field] or 0) + value
 end
 
--- Totals and histograms by job name; slots and minutes by queue.
+-- What a queue's counters gain, by job name: added up here, written once. Totals and histograms are kept by name;
+-- minutes and their slots for the queue.
 local function measure(index, name, outcome, record)
-  local sum = sum_of(index)
-  local all, own = sum.all, sum.named[name]
-  if not own then own = { counts = {}, D = {}, W = {} }; sum.named[name] = own end
-  gain(all, outcome, 1)
-  gain(own.counts, outcome, 1)
-  if outcome ~= 'r' then gain(all, 'o', 1) end
+  local named = sums[index]
+  if not named then named = {}; sums[index] = named end
+  local own = named[name]
+  if not own then own = { counts = {}, D = {}, W = {} }; named[name] = own end
+  local counts = own.counts
+  gain(counts, outcome, 1)
   local started, since = tonumber(record[2]), tonumber(record[3])
   if started and outcome ~= 'x' then
     local busy = math.max(0, now - started)
-    gain(all, 'd', busy)
-    gain(own.counts, 'd', busy)
+    gain(counts, 'd', busy)
     gain(own.D, bucket(busy), 1)
     if since then
       local wait = math.max(0, started - since)
-      gain(own.counts, 'w', wait)
+      gain(counts, 'w', wait)
       gain(own.W, bucket(wait), 1)
     end
   end
@@ -77,43 +72,40 @@ end
 
 local EXCLUDED = { revoked = true, expired = true, cancelled = true }
 
--- The record of a finish's job; nil when the caller does not hold its lease.
-local function held_record(a)
-  local record = redis.call('HMGET', KEYS[tonumber(ARGV[a])] .. K.record .. ARGV[a + 1],
-    'tk', 'po', 'w', 'n', 'kc', 'a', 'cx')
-  return record[1] == ARGV[a + 2] and record or nil
-end
-
 -- A job may ask for a shorter memory of its queue than the queue's own: 'AGE_S:COUNT', either part empty.
 local asked = {}
-local function ask_to_keep(index, state, form)
+local function ask_to_keep(index, key, form)
   if not form or form == '0' then return end
   local age, keep = string.match(form, '^(%d*):(%d*)$')
   asked[index] = asked[index] or {}
-  asked[index][state] = { age and tonumber(age), keep and tonumber(keep) }
+  asked[index][key] = { age and tonumber(age), keep and tonumber(keep) }
 end
 
-local function finish(a, record)
-  local index, id, outcome, kind, message, detail = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6]
-  local base, delay = KEYS[index], tonumber(ARGV[a + 9])
-  local rec = base .. K.record .. id
-  if outcome == 'c' then
-    measure(index, record[4], 'c', record)
-    local m = moves(index)
-    m.done[#m.done + 1] = id
-    if record[5] == '0' then
-      drop(base, id)
-    else
-      -- Most completed jobs cost one write to their record: what stays in it is not read in this state.
-      redis.call('HSET', rec, 'fo', now, 'tk', '', 's', '')
-      if record[6] then redis.call('DEL', base .. K.error .. id) end
-      if ARGV[a + 7] == '1' then results[#results + 1] = base .. K.result .. id; results[#results + 1] = ARGV[a + 8] end
-      m.kept[#m.kept + 1] = now; m.kept[#m.kept + 1] = id
-      ended[index] = (ended[index] or 0) + 1
-      ask_to_keep(index, 'completed', record[5])
-    end
+local function complete(index, base, id, rec, share, result, record)
+  measure(index, record[4], 'c', record)
+  local m = moves(index)
+  m.done[#m.done + 1] = id
+  if share ~= '' and share ~= '0' then
+    local key = space .. ':kv:' .. id
+    gone[key] = nil
+    redis.call('SET', key, result, 'PX', share)
+  end
+  if record[5] == '0' then
+    drop(base, id)
     return
   end
+  -- Most completed jobs cost one write to their record: what stays in it is not read in this state.
+  redis.call('HSET', rec, 'fo', stamp, 'tk', '', 's', '')
+  if record[6] then redis.call('DEL', base .. K.error .. id) end
+  if share ~= '' then results[#results + 1] = base .. K.result .. id; results[#results + 1] = result end
+  m.kept[#m.kept + 1] = stamp; m.kept[#m.kept + 1] = id
+  ended[index] = (ended[index] or 0) + 1
+  if record[5] then ask_to_keep(index, K.completed, record[5]) end
+end
+
+-- Any other end; `a` is where its kind stands.
+local function finish(index, base, id, rec, outcome, a, record)
+  local kind, message, detail, delay = ARGV[a], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
   redis.call('ZREM', base .. K.active, id)
   local more = redis.call('HMGET', rec, 's', 'kf')
   if record[7] then
@@ -123,15 +115,15 @@ local function finish(a, record)
   end
   if outcome == 'f' then
     measure(index, record[4], EXCLUDED[kind] and 'x' or 'f', record)
-    if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
+    if ARGV[a + 4] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
     fail(base, id, now, kind, message, detail)
-    ask_to_keep(index, 'failed', more[2])
+    ask_to_keep(index, K.failed, more[2])
     ended[index] = (ended[index] or 0) + 1
   else
     redis.call('HDEL', rec, 'tk', 'wk', 'pg', 'sp')
     if outcome == 'r' then
       measure(index, record[4], 'r', record)
-      if ARGV[a + 10] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
+      if ARGV[a + 4] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
       note(base, id, message, detail)
     elseif message ~= '' then
       redis.call('HSET', rec, 'y', string.sub(message, 1, 60))
@@ -192,11 +184,19 @@ end
 
 at = at + 1
 for f = 1, finishes do
-  local record = held_record(at)
+  local index, id, outcome, more = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 3], at + 7
+  local base = KEYS[index]
+  local rec = base .. K.record .. id
+  local record = redis.call('HMGET', rec, 'tk', 'po', 'w', 'n', 'kc', 'a', 'cx')
+  local alive, next_at = record[1] == ARGV[at + 2], more
   -- What follows a job is added before the job itself may go back to waiting.
-  local next_at = consequences(at + 11, record ~= nil, KEYS[tonumber(ARGV[at])])
-  if record then finish(at, record) end
-  held[f] = record and 1 or 0
+  if ARGV[at + 6] == '1' then next_at = consequences(more + 5, alive, base) end
+  if alive and outcome == 'c' then
+    complete(index, base, id, rec, ARGV[at + 4], ARGV[at + 5], record)
+  elseif alive then
+    finish(index, base, id, rec, outcome, more, record)
+  end
+  held[f] = alive and 1 or 0
   at = next_at
 end
 
@@ -213,14 +213,18 @@ for index, m in pairs(moved) do
   if redis.call('ZCARD', base .. K.waiting) > 0 then wake(base) end
 end
 
-for index, sum in pairs(sums) do
-  local base = KEYS[index]
-  for field, value in pairs(sum.all) do count(base, now, field, value) end
-  for name, own in pairs(sum.named) do
-    for field, value in pairs(own.counts) do redis.call('HINCRBY', base .. K.totals, name .. '|' .. field, value) end
+for index, named in pairs(sums) do
+  local base, all = KEYS[index], {}
+  for name, own in pairs(named) do
+    for field, value in pairs(own.counts) do
+      redis.call('HINCRBY', base .. K.totals, name .. '|' .. field, value)
+      if field ~= 'w' then gain(all, field, value) end
+      if field == 'c' or field == 'f' or field == 'x' then gain(all, 'o', value) end
+    end
     for slot, value in pairs(own.D) do redis.call('HINCRBY', base .. K.totals, name .. '|D' .. slot, value) end
     for slot, value in pairs(own.W) do redis.call('HINCRBY', base .. K.totals, name .. '|W' .. slot, value) end
   end
+  for field, value in pairs(all) do count(base, now, field, value) end
 end
 
 -- Retention, in steps no larger than a few times what this call added.
@@ -231,13 +235,13 @@ local function forget(base, key, ids)
   for _, id in ipairs(ids) do keys_of(base, id, all) end
   delete(all)
 end
-local function retain(base, state, age, keep, budget)
-  local excess = keep and redis.call('ZCARD', base .. K[state]) - keep or 0
+local function retain(base, key, age, keep, budget)
+  local excess = keep and redis.call('ZCARD', base .. key) - keep or 0
   if excess > 0 then
-    forget(base, K[state], redis.call('ZRANGE', base .. K[state], 0, math.min(excess, budget) - 1))
+    forget(base, key, redis.call('ZRANGE', base .. key, 0, math.min(excess, budget) - 1))
   end
   if age then
-    forget(base, K[state], redis.call('ZRANGEBYSCORE', base .. K[state], '-inf', now - age, 'LIMIT', 0, budget))
+    forget(base, key, redis.call('ZRANGEBYSCORE', base .. key, '-inf', now - age, 'LIMIT', 0, budget))
   end
 end
 local function limit_of(arg) -- 0 is none
@@ -246,10 +250,10 @@ local function limit_of(arg) -- 0 is none
 end
 for index, n_ended in pairs(ended) do
   local base, a, budget, wish = KEYS[index], 2 + 3 * (index - 1), 2 * n_ended + 8, asked[index] or {}
-  retain(base, 'completed', limit_of(ARGV[a]), limit_of(ARGV[a + 1]), budget)
-  retain(base, 'failed', limit_of(ARGV[a + 2]), nil, budget)
-  for state, form in pairs(wish) do
-    retain(base, state, form[1] and form[1] * 1000, form[2], budget)
+  retain(base, K.completed, limit_of(ARGV[a]), limit_of(ARGV[a + 1]), budget)
+  retain(base, K.failed, limit_of(ARGV[a + 2]), nil, budget)
+  for key, form in pairs(wish) do
+    retain(base, key, form[1] and form[1] * 1000, form[2], budget)
   end
 end
 

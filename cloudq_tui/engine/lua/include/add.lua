@@ -12,15 +12,15 @@ local function add_jobs(base, at, n, now)
   for i = 1, n do
     local a, rec = at + 12 * (i - 1), records[i]
     local id, rank, delay, unique = ARGV[a], ARGV[a + 3], tonumber(ARGV[a + 4]), ARGV[a + 8]
-    local there, again, state = false, false, nil
+    local there, again, place = false, false, nil
     if some or added[id] then
       local seen = redis.call('HMGET', rec, 'v', 'tr')
       there = seen[1] and not seen[2]
       -- What lies in the trash under this id makes room: an undo will skip it.
       if seen[2] then drop(base, id) end
       if there and ARGV[a + 11] == '1' then
-        state = state_of(base, id)
-        again = state == 'completed' or state == 'failed'
+        local state, _, key = state_of(base, id)
+        again, place = state == 'completed' or state == 'failed', key
       end
     end
     answers[i] = 0
@@ -28,7 +28,7 @@ local function add_jobs(base, at, n, now)
       and (unique == '0' or redis.call('SET', base .. K.unique .. id, 1, 'NX', 'PX', unique)) then
       if not sequence then sequence = redis.call('HINCRBY', base .. K.meta, 'seq', n) - n end
       if again then
-        redis.call('ZREM', base .. K[state], id)
+        redis.call('ZREM', base .. place, id)
         drop(base, id)
       end
       sequence = sequence + 1

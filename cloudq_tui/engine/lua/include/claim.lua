@@ -5,34 +5,42 @@
 --   and duration ms; then per queue:
 --   queue name, want, concurrency (0 none), limiter max (0 none), limiter duration ms
 -- Returns { now, ms until the next job may be ready or -1, { job, ... } }; a job is
---   { queue index, id, name, message, rank, timestamp, retries, failures, stalled, backoff, timeout,
---     checkpoint, revocation of the id, revocation of the name }, false where there is none.
+--   { queue index, id, message, revocation of the id, record, revocation of the name, checkpoint }, false where there
+--   is none, and its record { name, timestamp, rank, retries, failures, stalled, backoff, timeout }.
 local function take(base, index, ids, now, request, worker, lease, space, queue, jobs)
   local leases, wanted, rows, revoked = {}, {}, {}, {}
-  for _, id in ipairs(ids) do
-    local rec = base .. K.record .. id
+  local started, ends = string.format('%.0f', now), string.format('%.0f', now + lease)
+  local records, payloads, revocations = base .. K.record, base .. K.payload, space .. ':kv:r:'
+  local n, w = 0, 0
+  for i = 1, #ids do
+    local id = ids[i]
+    local rec = records .. id
     local r = redis.call('HMGET', rec, 'n', 't', 'r', 'R', 'a', 'st', 'b', 'to', 'c', 'y')
     local name = r[1]
     if name then
-      redis.call('HSET', rec, 'tk', request, 'wk', worker, 'po', now)
+      redis.call('HSET', rec, 'tk', request, 'wk', worker, 'po', started)
       if r[10] then redis.call('HDEL', rec, 'y') end
-      leases[#leases + 1] = now + lease; leases[#leases + 1] = id
-      wanted[#wanted + 1] = base .. K.payload .. id
+      n, w = n + 1, w + 1
+      leases[2 * n - 1], leases[2 * n] = ends, id
+      wanted[w] = payloads .. id
       if space ~= '' then
-        wanted[#wanted + 1] = space .. ':kv:r:' .. id
+        w = w + 1
+        wanted[w] = revocations .. id
         if revoked[name] == nil then
           revoked[name] = redis.call('GET', space .. ':kv:rt:' .. queue .. ':' .. name)
         end
       end
-      rows[#rows + 1] = { index, id, name, false, r[3], r[2], r[4] or '0', r[5] or '0', r[6] or '0', r[7] or '',
-        r[8] or '0', r[9] and redis.call('GET', base .. K.checkpoint .. id), false, revoked[name] or false }
+      local checkpoint = r[9] and redis.call('GET', base .. K.checkpoint .. id)
+      r[9], r[10] = nil, nil
+      rows[n] = { index, id, false, false, r, revoked[name] or false, checkpoint }
     end
   end
-  if #rows == 0 then return end
+  if n == 0 then return end
   redis.call('ZADD', base .. K.active, unpack(leases))
   local found = redis.call('MGET', unpack(wanted))
-  for i, row in ipairs(rows) do
-    if space ~= '' then row[4], row[13] = found[2 * i - 1], found[2 * i] else row[4] = found[i] end
+  for i = 1, n do
+    local row = rows[i]
+    if space ~= '' then row[3], row[4] = found[2 * i - 1], found[2 * i] else row[3] = found[i] end
     jobs[#jobs + 1] = row
   end
 end

@@ -50,13 +50,13 @@ local function drop(base, id)
   delete(keys_of(base, id, {}))
 end
 
-local STATES = { 'waiting', 'active', 'delayed', 'failed', 'completed' }
-
--- The state an id is in, and its score there; nil when it is in none.
+-- The state an id is in, its score there, and that state's key suffix; nil when it is in none.
 local function state_of(base, id)
-  for _, state in ipairs(STATES) do
-    local score = redis.call('ZSCORE', base .. K[state], id)
-    if score then return state, score end
+  local states = { 'waiting', K.waiting, 'active', K.active, 'delayed', K.delayed, 'failed', K.failed,
+    'completed', K.completed }
+  for i = 1, #states, 2 do
+    local score = redis.call('ZSCORE', base .. states[i + 1], id)
+    if score then return states[i], score, states[i + 1] end
   end
 end
 
