@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -19,6 +20,8 @@ from cloudq_tui.worker.huey import CloudqHuey
 from cloudq_tui.worker.parcel import Taken
 
 logger = logging.getLogger("huey.consumer")
+
+_GARBAGE = 10_000  # objects between two collections; a batch of quick jobs alone makes some thousands that all go
 
 
 def orphaned(parent: int) -> bool:
@@ -171,6 +174,9 @@ class CloudqConsumer(Consumer):  # type: ignore[misc]
 
     def start(self) -> None:
         joblog.install()
+        # What was loaded by now stays: the collector need not look at it again for every few hundred jobs.
+        gc.freeze()
+        gc.set_threshold(_GARBAGE)
         self.huey.leases.threads = 1 if self.environment.forks else self.workers
         served = self.huey.served()
         logger.info("Serving queues: %s", ", ".join(served) or "none")

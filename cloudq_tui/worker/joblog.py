@@ -43,18 +43,14 @@ class _Lines(logging.StreamHandler):  # type: ignore[type-arg]
         with self._whole:
             lines = self.lying[:]  # others may append meanwhile
             del self.lying[: len(lines)]
-            while lines:
-                # A pipe keeps that much together, whoever else writes into it.
-                size, fit = 0, 0
-                for line in lines:
-                    size += len(line) + 1
-                    if fit and size > PIPE_BUF:
-                        break
-                    fit += 1
-                with suppress(OSError):  # stderr may be gone: the job goes on
-                    self.stream.write("\n".join(lines[:fit]) + "\n")
+            text = "\n".join([*lines, ""])
+            with suppress(OSError):  # stderr may be gone: the job goes on
+                while text:
+                    # A pipe keeps that much together, whoever else writes into it.
+                    end = (text.rfind("\n", 0, PIPE_BUF) if len(text) > PIPE_BUF else -1) + 1 or len(text)
+                    self.stream.write(text[:end])
                     self.stream.flush()
-                del lines[:fit]
+                    text = text[end:]
 
 
 def install(level: int | None = None) -> None:
