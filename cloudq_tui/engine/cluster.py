@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -23,7 +23,7 @@ from cloudq_tui.engine.arguments import (
 from cloudq_tui.engine.cluster_connection import ClusterConnection
 from cloudq_tui.engine.keyvalue import KeyValueStore
 from cloudq_tui.engine.outbox import Outbox, split
-from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Lease, QueueClaim, Renewal, Retention
+from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Lease, Pending, QueueClaim, Renewal, Retention
 from cloudq_tui.engine.slots import Call, SlotCalls, script_call
 from cloudq_tui.engine.transitions import DEDUPE_TTL, QueueEngine
 from cloudq_tui.errors import CloudqError, SettingsError
@@ -155,17 +155,19 @@ class ClusterEngine(QueueEngine):
         lease: int = 0,
         limit: int = 0,
         space: str = "",
-    ) -> Callable[[], tuple[list[bool], ClaimResult]]:
+    ) -> Pending[tuple[list[bool], ClaimResult]]:
         """The whole of a `finish`, for when its answer is wanted: it takes more than one round trip."""
-        return lambda: self.finish(
-            finishes,
-            retention=retention,
-            claim=claim,
-            worker=worker,
-            request=request,
-            lease=lease,
-            limit=limit,
-            space=space,
+        return Pending(
+            lambda: self.finish(
+                finishes,
+                retention=retention,
+                claim=claim,
+                worker=worker,
+                request=request,
+                lease=lease,
+                limit=limit,
+                space=space,
+            )
         )
 
     def renew(self, leases: Sequence[Lease], *, lease: int) -> list[Renewal]:

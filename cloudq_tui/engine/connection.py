@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -42,6 +44,7 @@ class Connection:
         # redis-py types every answer as a union over all its protocols; the engine reads them by script.
         self.client: Any = make(timeout)
         self.blocking: Any = make(timeout + _BLOCK_MARGIN)
+        self.lines = Lines(self.client)
         self.revive = revive
         self._guard = _Guard(address)
 
@@ -63,6 +66,30 @@ class Connection:
         """Drop every connection; the next call opens new ones (also right after a fork)."""
         self.client.connection_pool.disconnect()
         self.blocking.connection_pool.disconnect()
+
+
+class Lines:
+    """A pool's connections that stay out of it between two calls: giving one back and asking for it costs as much
+    time as a short call's way.
+
+    The server may have closed what lies here: it is for calls that can be made a second time, by the pool.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._idle: deque[Any] = deque()
+        self._pid = os.getpid()
+
+    def get_connection(self) -> Any:
+        if self._pid != os.getpid():  # these are the parent's
+            self._idle, self._pid = deque(), os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._client.connection_pool.get_connection()
+
+    def release(self, connection: Any) -> None:
+        self._idle.append(connection)
 
 
 class _Guard:

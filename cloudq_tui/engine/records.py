@@ -6,9 +6,13 @@ Nothing here is ever changed. What is made for every job is not frozen all the s
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from cloudq_tui.models.job import JobPriority
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -166,6 +170,17 @@ class Finish:
     writes: tuple[KeyWrite, ...] = ()
     follow_ups: tuple[NewJob, ...] = ()
     chords: tuple[ChordMember, ...] = ()
+
+
+@dataclass(slots=True)
+class Pending(Generic[T]):
+    """A call on its way. Calling this waits for its answer, once; `arrived` tells whether that can be read at once."""
+
+    answer: Callable[[], T]
+    arrived: Callable[[], bool] = lambda: True
+
+    def __call__(self) -> T:
+        return self.answer()
 
 
 @dataclass(frozen=True, slots=True)

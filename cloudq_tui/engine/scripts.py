@@ -6,14 +6,24 @@ import hashlib
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+import hiredis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 from cloudq_tui.engine.keys import SUFFIXES
 
 _INCLUDE: Final = re.compile(r"^-- include ([a-z_]+)$", re.MULTILINE)
 _KEY: Final = re.compile(r"\bK\.([a-z]+)\b")
+
+
+class Pool(Protocol):
+    """Where a connection comes from and goes back to."""
+
+    def get_connection(self) -> Any: ...
+
+    def release(self, connection: Any) -> None: ...
 
 
 class Script:
@@ -86,12 +96,19 @@ class Sent:
 
     __slots__ = ("_args", "_keys", "_line", "_pool", "_script")
 
-    def __init__(self, client: Any, script: Script, keys: list[str], args: list[Any]) -> None:
-        self._pool = client.connection_pool
+    def __init__(self, pool: Pool, script: Script, keys: list[str], args: list[Any]) -> None:
+        self._pool = pool
         self._script = script
         self._keys = keys
         self._args = args
         self._send("EVALSHA", script.sha)
+
+    def arrived(self) -> bool:
+        """Whether `answer` will find something to read at once."""
+        try:
+            return bool(self._line.can_read())
+        except RedisConnectionError:
+            return True  # what went wrong is for `answer` to say
 
     def answer(self) -> Any:
         try:
@@ -103,8 +120,8 @@ class Sent:
     def _send(self, command: str, script: str) -> None:
         line = self._pool.get_connection()
         try:
-            packed = line.pack_command(command, script, len(self._keys), *self._keys, *self._args)
-            line.send_packed_command(packed, check_health=False)
+            packed = hiredis.pack_command((command, script, len(self._keys), *self._keys, *self._args))
+            line.send_packed_command((packed,), check_health=False)
         except BaseException:
             self._pool.release(line)
             raise
@@ -121,4 +138,4 @@ class Sent:
 
 def evaluate(client: Any, script: Script, keys: list[str], args: list[Any]) -> Any:
     """Run `script` in one round trip, loading it first where the server does not know it."""
-    return Sent(client, script, keys, args).answer()
+    return Sent(client.connection_pool, script, keys, args).answer()

@@ -10,7 +10,7 @@ request id, finish and renew by token, reads) are tried once more; the others ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -30,6 +30,7 @@ from cloudq_tui.engine.records import (
     Finish,
     Lease,
     NewJob,
+    Pending,
     QueueClaim,
     Renewal,
     Retention,
@@ -170,8 +171,8 @@ class QueueEngine(SharedVerbs):
         lease: int = 0,
         limit: int = 0,
         space: str = "",
-    ) -> Callable[[], tuple[list[bool], ClaimResult]]:
-        """Send a `finish` now; the function that is returned waits for its answer, and must be called once."""
+    ) -> Pending[tuple[list[bool], ClaimResult]]:
+        """Send a `finish` now; what is returned waits for its answer when called, and must be called once."""
         queues, args = finish_arguments(finishes, retention or {}, claim, self._dedupe_ttl)
         args += [1, *self._claim(claim, worker, request, lease, limit, space)] if claim else [0]
         bases = [self._base(queue) for queue in queues]
@@ -182,7 +183,7 @@ class QueueEngine(SharedVerbs):
             read = read_claim(claimed, claim, request) if claimed else ClaimResult((), None)
             return [bool(one) for one in held], read
 
-        return result
+        return Pending(result, answer.arrived)
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Block until one of the queues may have work, at most `timeout` seconds; True if woken."""
@@ -359,13 +360,13 @@ class QueueEngine(SharedVerbs):
     def _repeatable(self, name: str, bases: list[str], args: list[Any]) -> Any:
         return self._begin(name, bases, args)()
 
-    def _begin(self, name: str, bases: list[str], args: list[Any]) -> Callable[[], Any]:
+    def _begin(self, name: str, bases: list[str], args: list[Any]) -> Pending[Any]:
         """Send now, read later; a lost connection is tried once more, when the answer is wanted."""
         connection, script = self.connection, self._scripts[name]
         sent: Sent | RedisConnectionError
         with connection.guard():
             try:
-                sent = Sent(connection.client, script, bases, args)
+                sent = Sent(connection.lines, script, bases, args)
             except RedisConnectionError as error:
                 sent = error
 
@@ -380,7 +381,7 @@ class QueueEngine(SharedVerbs):
                         raise
                 return evaluate(connection.client, script, bases, args)
 
-        return answer
+        return Pending(answer, sent.arrived) if isinstance(sent, Sent) else Pending(answer)
 
     def _act(self, name: str, queue: str, job_id: str, args: list[Any], advice: str) -> None:
         state = self._found(self._text(self._once(name, [self._base(queue)], args)), queue, job_id)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from cloudq_tui.engine.records import CatalogEntry, ClaimedJob, Lease, Presence, Renewal
+from cloudq_tui.engine.records import CatalogEntry, ClaimedJob, Finish, Lease, Presence, Renewal
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import CloudqError, QueueUnavailable
 from cloudq_tui.worker.options import LeaseOptions
@@ -111,12 +111,19 @@ class LeaseKeeper:
             self.start()
         held = [HeldLease(Lease(job.queue, job.id, job.token)) for job in jobs]
         with self._guard:
-            self._held.update(((job.queue, job.id, job.token), one) for job, one in zip(jobs, held, strict=True))
+            for job, one in zip(jobs, held, strict=True):
+                self._held[job.queue, job.id, job.token] = one
         return held
 
     def drop(self, lease: Lease) -> None:
         with self._guard:
             self._held.pop((lease.queue, lease.id, lease.token), None)
+
+    def drop_all(self, finishes: Sequence[Finish]) -> None:
+        """The leases of runs that have ended."""
+        with self._guard:
+            for finish in finishes:
+                self._held.pop((finish.queue, finish.id, finish.token), None)
 
     def stop(self) -> None:
         """Renew no more, and leave. A later claim in this process would start afresh."""

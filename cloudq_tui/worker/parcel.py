@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Lease, Outcome, QueueClaim
+from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Outcome, Pending, QueueClaim
 from cloudq_tui.errors import CloudqError
 from cloudq_tui.worker.leases import HeldLease
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cloudq.worker")
 
-Answer = Callable[[], tuple[list[bool], ClaimResult]]
+Answer = Pending[tuple[list[bool], ClaimResult]]
 
 
 class Taken:
@@ -66,14 +66,19 @@ class Parcel:
         except Exception as error:  # noqa: BLE001 - see above
             self._fault = error
 
+    def arrived(self) -> bool:
+        """Whether `deliver` need not wait."""
+        return self._answer is None or self._answer.arrived()
+
     def deliver(self, huey: CloudqHuey) -> ClaimResult:
         """Send it, unless it was, and do what follows the finishes that were accepted. Raises as the engine does."""
         if self._fault is not None:
             raise self._fault
         if self.handed:
             accepted, result = (self._answer or self._begin(huey))()
+            huey.leases.drop_all([one.finish for one in self.handed])
             for one, held in zip(self.handed, accepted, strict=True):
-                _settle(huey, one, held)
+                _settle(one, held)
             return result
         if not self.claims:
             return ClaimResult((), None)
@@ -100,9 +105,8 @@ class Parcel:
         )
 
 
-def _settle(huey: CloudqHuey, one: Handed, held: bool) -> None:
+def _settle(one: Handed, held: bool) -> None:
     finish = one.finish
-    huey.leases.drop(Lease(finish.queue, finish.id, finish.token))
     if not held and one.tries == 0 and finish.outcome is not Outcome.RELEASE:
         logger.warning("job %s in %s had lost its lease; its end was not counted", finish.id, finish.queue)
     if held and one.after is not None:

@@ -11,7 +11,7 @@ import pytest
 from huey.signals import SIGNAL_INTERRUPTED
 
 from cloudq_tui.engine.queries import QueueReader
-from cloudq_tui.engine.records import Finish, QueueClaim
+from cloudq_tui.engine.records import Finish, Pending, QueueClaim
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import QueueUnavailable, ScriptRefused
 from cloudq_tui.models.job import JobState
@@ -111,7 +111,7 @@ def test_an_outage_in_every_call_loses_nothing(
 
         return call
 
-    monkeypatch.setattr(huey.engine, "begin_finish", lambda *args, **kwargs: cut(begin(*args, **kwargs)))
+    monkeypatch.setattr(huey.engine, "begin_finish", lambda *args, **kwargs: Pending(cut(begin(*args, **kwargs))))
     monkeypatch.setattr(huey.engine, "claim", cut(claim))
     jobs = Jobs(huey)
     results = huey.enqueue_many(jobs.quick.s(n) for n in range(100))
