@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 from cloudq_tui.engine.records import (
@@ -20,21 +19,6 @@ from cloudq_tui.errors import InvalidOptions
 from cloudq_tui.models.job import MAX_RANK, MIN_RANK
 
 _DEFAULT_RETENTION = Retention()
-
-
-def batches(jobs: Iterable[NewJob], size: int) -> Iterator[list[NewJob]]:
-    """Consecutive lists of at most `size`."""
-    rest = iter(jobs)
-    while batch := list(islice(rest, size)):
-        yield batch
-
-
-def by_queue(batch: Sequence[NewJob], size: int) -> list[list[tuple[int, NewJob]]]:
-    """Chunks of at most `size` jobs of one queue, each job with its position in the batch."""
-    groups: dict[str, list[tuple[int, NewJob]]] = {}
-    for at, job in enumerate(batch):
-        groups.setdefault(job.queue, []).append((at, job))
-    return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]
 
 
 def add_arguments(job: NewJob, dedupe_ttl: int) -> list[Any]:

@@ -73,8 +73,8 @@ class ClusterEngine(QueueEngine):
 
     # --- adding and claiming ---
 
-    def _send_adds(self, calls: Sequence[tuple[str, list[Any]]]) -> list[list[int]]:
-        return self._slots.run([self._call("add", queue, args) for queue, args in calls])
+    def _begin_add(self, queue: str, args: list[Any]) -> Pending[list[int]]:
+        return Pending(lambda: self._slots.run([self._call("add", queue, args)])[0])
 
     def claim(
         self,

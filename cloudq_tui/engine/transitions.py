@@ -18,8 +18,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from cloudq_tui.engine import keys
 from cloudq_tui.engine.arguments import (
     add_arguments,
-    batches,
-    by_queue,
     claim_arguments,
     finish_arguments,
     read_claim,
@@ -41,7 +39,6 @@ from cloudq_tui.errors import Conflict, JobNotFound
 from cloudq_tui.models.job import JobState
 from cloudq_tui.models.queue import BulkResult
 
-_PIPELINE = 1000  # jobs sent before their answers are read
 _CHUNK = 100  # jobs of one queue in one script call: about 1 ms of Redis
 _FIRST = 2  # add's answer for the first job a queue ever had
 BUDGET = 250  # jobs in one step of a bulk verb: a few ms of Redis at most
@@ -75,44 +72,50 @@ class QueueEngine(SharedVerbs):
         """Add one job; one round trip. False when the id was there already. Raises QueueFull over maxmemory."""
         added = self._repeatable("add", [self._base(job.queue)], [1, *add_arguments(job, self._dedupe_ttl)])[0]
         if added == _FIRST:
-            self._introduce({job.queue})
+            self._introduce(job.queue)
         return bool(added)
 
     def add_many(self, jobs: Iterable[NewJob]) -> list[bool]:
         """Add jobs in as few round trips as their number allows; one bool each, as `add`.
 
-        Raises QueueFull when Redis refused some; those of the chunks before stay added, and adding all again is
-        safe where their ids are the same.
+        They are taken from `jobs` while Redis works on those before. Raises QueueFull when Redis refused some; those
+        of the chunks before stay added, and adding all again is safe where their ids are the same.
         """
         answers: list[bool] = []
-        for batch in batches(jobs, _PIPELINE):
-            chunks = by_queue(batch, _CHUNK)
-            calls = [
-                (chunk[0][1].queue, [len(chunk), *(one for _, job in chunk for one in self._new(job))])
-                for chunk in chunks
-            ]
-            added = {
-                at: reply
-                for chunk, replies in zip(chunks, self._send_adds(calls), strict=True)
-                for (at, _), reply in zip(chunk, replies, strict=True)
-            }
-            self._introduce({batch[at].queue for at, reply in added.items() if reply == _FIRST})
-            answers += [bool(added[at]) for at in range(len(batch))]
+        chunks: dict[str, list[tuple[int, NewJob]]] = {}
+        calls: list[tuple[list[tuple[int, NewJob]], Pending[list[int]]]] = []  # on its way, at most one
+
+        def settle() -> None:
+            for chunk, pending in calls:
+                replies = pending()
+                for (at, _), reply in zip(chunk, replies, strict=True):
+                    answers[at] = bool(reply)
+                if _FIRST in replies:
+                    self._introduce(chunk[0][1].queue)
+            calls.clear()
+
+        def send(chunk: list[tuple[int, NewJob]]) -> None:
+            args: list[Any] = [len(chunk)]
+            for _, job in chunk:
+                args += add_arguments(job, self._dedupe_ttl)
+            settle()
+            calls.append((chunk, self._begin_add(chunk[0][1].queue, args)))
+
+        try:
+            for at, job in enumerate(jobs):
+                answers.append(False)
+                chunk = chunks.setdefault(job.queue, [])
+                chunk.append((at, job))
+                if len(chunk) == _CHUNK:
+                    send(chunks.pop(job.queue))
+            for chunk in chunks.values():
+                send(chunk)
+        finally:
+            settle()
         return answers
 
-    def _send_adds(self, calls: Sequence[tuple[str, list[Any]]]) -> list[list[int]]:
-        """The answers of add.lua to each (queue, arguments), in one pipeline."""
-        script = self._scripts["add"]
-        with self.connection.guard():
-            pipe = self.connection.client.pipeline(transaction=False)
-            pipe.script_load(script.text)
-            for queue, args in calls:
-                pipe.evalsha(script.sha, 1, self._base(queue), *args)
-            replies: list[list[int]] = pipe.execute()[1:]
-            return replies
-
-    def _new(self, job: NewJob) -> list[Any]:
-        return add_arguments(job, self._dedupe_ttl)
+    def _begin_add(self, queue: str, args: list[Any]) -> Pending[list[int]]:
+        return self._begin("add", [self._base(queue)], args)
 
     def claim(
         self,
@@ -347,11 +350,9 @@ class QueueEngine(SharedVerbs):
             limiter=self.limiter,
         )
 
-    def _introduce(self, queues: set[str]) -> None:
-        if not queues:
-            return
+    def _introduce(self, queue: str) -> None:
         with self.connection.guard():
-            self.connection.client.sadd(keys.shared_base(self.prefix) + keys.QUEUES, *sorted(queues))
+            self.connection.client.sadd(keys.shared_base(self.prefix) + keys.QUEUES, queue)
 
     def _once(self, name: str, bases: list[str], args: list[Any]) -> Any:
         with self.connection.guard():

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from huey import signals as S  # noqa: N812 - as Huey itself calls it
@@ -225,20 +225,31 @@ class CloudqHuey(ExecutingHuey):
         return self._handles(task)
 
     def enqueue_many(self, tasks: Iterable[Task]) -> ResultGroup | None:
-        """Enqueue many tasks in few round trips; a ResultGroup in their order."""
-        ready = list(tasks)
+        """Enqueue many tasks in few round trips; a ResultGroup in their order.
+
+        Each is made and checked while Redis works on those before; the first that cannot be stored raises, and those
+        before it may be queued, as when they are enqueued one by one.
+        """
+        ready: list[Any] = []
+        scheduled: list[Any] = []
+
+        def jobs() -> Iterator[NewJob]:
+            for task in tasks:
+                if task.expires:
+                    task.resolve_expires(self.utc)
+                self._emit(S.SIGNAL_ENQUEUED, task)
+                job = self.new_job(task)
+                ready.append(task)
+                if job.delay:
+                    scheduled.append(task)
+                yield job
+
         if self._immediate:
-            results = [self.enqueue(task) for task in ready]
+            results = [self.enqueue(task) for task in tasks]
             return ResultGroup(results) if self.results else None
-        for task in ready:
-            if task.expires:
-                task.resolve_expires(self.utc)
-            self._emit(S.SIGNAL_ENQUEUED, task)
-        jobs = [self.new_job(task) for task in ready]
-        self.engine.add_many(jobs)
-        for task, job in zip(ready, jobs, strict=True):
-            if job.delay:
-                self._emit(S.SIGNAL_SCHEDULED, task)
+        self.engine.add_many(jobs())
+        for task in scheduled:
+            self._emit(S.SIGNAL_SCHEDULED, task)
         return ResultGroup([self._handles(task) for task in ready]) if self.results else None
 
     def _handles(self, task: Task) -> Result | ResultGroup | None:

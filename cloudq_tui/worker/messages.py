@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # What travels in the message beside args and kwargs. The rest of Huey's Message are fields of the record.
 _EXTRAS = ("eta", "priority", "on_complete", "on_error", "expires", "expires_resolved", "chord_config")
+_USUAL = (("retry_delay", "default_retry_delay"), ("retry_backoff", "default_retry_backoff"))
 _CHORD_RESULTS = "chord_results"
 
 
@@ -26,28 +27,31 @@ class UnknownTask(CloudqError):
 
 def new_job(huey: ExecutingHuey, task: CloudqTask, *, unique: bool = False, delay: int | None = None) -> NewJob:
     """The job of one enqueued task. Raises InvalidPayload, InvalidOptions; HueyException when unregistered."""
-    message = huey._registry.create_message(task)  # noqa: SLF001 - Huey offers no other door to its registry
+    registry = huey._registry  # noqa: SLF001 - Huey offers no other door to its registry
+    # Most tasks are followed by nothing, and then the task itself says what its message would, at no cost.
+    alone = task.on_complete is task.on_error is task.chord_config is None and "task" not in task.kwargs
+    message = task if alone and registry.find(task.queue, task.name) else registry.create_message(task)
     extras = {name: value for name in _EXTRAS if (value := getattr(message, name)) is not None}
-    for name in ("retry_delay", "retry_backoff"):
-        value = getattr(message, name)
-        if value != getattr(type(task), f"default_{name}"):
+    for name, usual in _USUAL:
+        value = getattr(task, name)
+        if value != getattr(task, usual):
             extras[name] = value
     if task.timeout == 0:
         extras["timeout"] = 0  # not the same as None: it overrides the timeout of the task's decorator
     if task.chord_results is not None:
         extras[_CHORD_RESULTS] = task.chord_results
-    return NewJob(
-        id=str(task.id),
-        queue=task.queue,
-        name=task.name,
-        message=codec.pack_call(message.args, message.kwargs, extras),
-        rank=rank_of(task.priority),
-        delay=milliseconds_until(task.eta, huey.utc) if delay is None else delay,
-        retries=max(0, task.retries),
-        backoff=task.backoff,
-        timeout=max(1, round(task.timeout * 1000)) if task.timeout else 0,
-        unique=unique,
-        rerun=not unique,
+    return NewJob(  # by position: it is made for every job
+        str(task.id),
+        task.queue,
+        task.name,
+        codec.pack_call(message.args, message.kwargs, extras),
+        rank_of(task.priority),
+        milliseconds_until(task.eta, huey.utc) if delay is None else delay,
+        max(0, task.retries),
+        task.backoff,
+        max(1, round(task.timeout * 1000)) if task.timeout else 0,
+        unique,
+        not unique,
     )
 
 
