@@ -487,6 +487,21 @@ def test_cancel_fails_what_waits_and_tells_what_runs(bench: Bench) -> None:
     assert bench.reader.job(QUEUE, running).reason == "being cancelled by ops1"
 
 
+def test_every_cancel_is_counted_apart_by_job_name(bench: Bench) -> None:
+    for _ in range(3):
+        bench.add()
+    bench.add(delay=1000)
+    ended, stalled, waits = bench.claim()[0], bench.claim(lease=1)[0], bench.ids("waiting")[0]
+    for job_id in (ended.id, stalled.id, waits, bench.ids("delayed")[0]):
+        bench.engine.cancel(QUEUE, job_id, "ops")
+    bench.finish(ended, Outcome.FAILED, error="no")
+    bench.pass_time(2)
+    bench.engine.recover([QUEUE])
+    assert bench.counts() == {"failed": 4}
+    assert bench.connection.client.hget("{cloudq:email}:t", "send-email|x") == b"4"
+    assert bench.connection.client.hget("{cloudq:email}:t", "send-email|f") is None
+
+
 def test_a_cancelled_job_is_not_put_back_and_a_retry_forgets_the_cancel(bench: Bench) -> None:
     job_id = bench.add()
     held = bench.claim()[0]
@@ -606,6 +621,8 @@ def test_a_full_redis_refuses_work_and_still_drains(bench: Bench) -> None:
     try:
         with pytest.raises(QueueFull, match="memory limit"):
             bench.add()
+        bench.engine.pause(QUEUE, by="ops")
+        bench.engine.resume(QUEUE)
         assert bench.finish(held)
         assert bench.engine.renew([Lease(QUEUE, held.id, "x")], lease=1000) == [Renewal.LOST]
         more = bench.claim(2)

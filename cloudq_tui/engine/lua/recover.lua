@@ -2,13 +2,14 @@
 -- include drain
 -- recover: active -> waiting (old place), or failed as stalled, where the lease ran out.
 -- KEYS  1..n queue bases
--- ARGV  max stalled, budget per queue
+-- ARGV  max stalled, budget over all of them
 -- RETURNS how many jobs were handled
 local now, handled = now_ms(), 0
 local max, budget = tonumber(ARGV[1]), tonumber(ARGV[2])
 for _, base in ipairs(KEYS) do
   drain(base)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. K.active, '-inf', now, 'LIMIT', 0, budget)) do
+  local late = redis.call('ZRANGEBYSCORE', base .. K.active, '-inf', now, 'LIMIT', 0, budget - handled)
+  for _, id in ipairs(late) do
     redis.call('ZREM', base .. K.active, id)
     local rec = base .. K.record .. id
     local r = redis.call('HMGET', rec, 'n', 'st', 'a', 'wk', 'po', 's', 'cx')
@@ -20,6 +21,7 @@ for _, base in ipairs(KEYS) do
       if r[7] then
         count(base, now, 'x', 1)
         count(base, now, 'o', 1)
+        redis.call('HINCRBY', base .. K.totals, r[1] .. '|x', 1)
         fail(base, id, now, 'cancelled', 'cancelled by ' .. r[7], detail)
       elseif stalled > max then
         count(base, now, 'f', 1)
