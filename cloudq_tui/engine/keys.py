@@ -30,7 +30,7 @@ SUFFIXES: Final[dict[str, str]] = {
     "unique": ":u:",  # + id: an id chosen by its producer was used
     "request": ":rq:",  # + worker: its last claim, so that a repeated call gets the same jobs
     "limit": ":L:",  # + key: zset of places taken by JobContext.limit
-    "trash": ":tr:",  # + act: hash id -> where the job stood, for an undo
+    "trash": ":tr:",  # + act: hash pages, jobs; + act:page: hash id -> where the job stood, for an undo
     "lock": ":K:",  # + key: the lease that owns it
     "outbox": ":out",  # list: on a cluster, what finished jobs left for other slots until it is delivered
 }

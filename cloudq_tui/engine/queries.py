@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,7 @@ from cloudq_tui.models.queue import Preview, QueueCounts, QueueStatus, RedisInfo
 from cloudq_tui.models.worker import WorkerInfo
 
 MAX_PAGE = 1000
+_CALLS = 250  # stored calls read in one step
 _PREFIX_SCANS = 50  # steps of 1,000 ids per state when an id is looked up by its first characters
 _STATES = ("waiting", "active", "delayed", "failed", "completed")
 
@@ -80,9 +83,19 @@ class QueueReader:
         return [read_row(row, queue) for row in rows if row]
 
     def calls(self, queue: str, state: JobState, limit: int | None = None) -> list[StoredCall]:
-        """The stored calls of `waiting` (as they will start) or `delayed` (by due time), for Huey's listings."""
-        args = [state.value, 2**31 if limit is None else limit]
-        return [read_call(row, message) for row, message in self._run("calls", [self._base(queue)], args)]
+        """The stored calls of `waiting` (as they will start) or `delayed` (by due time), for Huey's listings.
+
+        In bounded steps: a job that moves between two of them may be missed or come twice.
+        """
+        found: list[StoredCall] = []
+        most = math.inf if limit is None else limit
+        for start in itertools.count(0, _CALLS):
+            end = int(min(start + _CALLS, most)) - 1
+            rows = self._run("calls", [self._base(queue)], [state.value, start, end]) if end >= start else []
+            found += [read_call(*one) for one in rows if one]
+            if len(rows) < _CALLS:
+                break
+        return found
 
     def job(self, queue: str, job_id: str, *, payload_limit: int = 65536) -> Job:
         """The one job, whole. Raises JobNotFound. What cannot be decoded is shown as text, what is longer than

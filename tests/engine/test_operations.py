@@ -516,6 +516,20 @@ def test_undo_takes_back_the_last_act_and_then_the_one_before(operations: QueueO
     assert [entry.action for entry in operations.audit()] == ["undo", "undo", "empty", "remove"]
 
 
+def test_an_undo_that_was_stopped_goes_on_where_it_was(operations: QueueOperations) -> None:
+    operations.enqueue_many("email", "send-email", [{"to": "a"}] * 600)
+    operations.empty_queue("email")
+    _, stopped = operations.undo(lambda done: False)
+    assert 0 < stopped.moved < 600
+    assert operations.count("email", "waiting") == stopped.moved
+    assert acts(operations)[0][3].endswith(" in part")
+    entry, rest = operations.undo()
+    assert (entry.action, rest.moved) == ("empty", 600 - stopped.moved)
+    assert operations.count("email", "waiting") == 600
+    with pytest.raises(Conflict, match="nothing to undo"):
+        operations.undo()
+
+
 def test_an_act_may_be_final_and_is_nobody_elses_to_undo(
     operations: QueueOperations, engine: QueueEngine, reader: QueueReader
 ) -> None:

@@ -9,11 +9,7 @@ local offset, budget, moved, skipped, remaining = tonumber(ARGV[3]), tonumber(AR
 drain(base)
 if state == 'completed' or state == 'failed' then
   local found = redis.call('ZRANGEBYSCORE', base .. K[state], '-inf', before, 'WITHSCORES', 'LIMIT', 0, budget)
-  for i = 1, #found, 2 do
-    redis.call('ZREM', base .. K[state], found[i])
-    discard(base, found[i], state, found[i + 1], ARGV[5])
-  end
-  close_act(base, ARGV[5])
+  discard(base, state, found, ARGV[5])
   moved = #found / 2
   remaining = redis.call('ZCOUNT', base .. K[state], '-inf', before)
 else

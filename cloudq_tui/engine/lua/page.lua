@@ -11,12 +11,10 @@ for _, range in ipairs(ranges(base, state)) do
   local size = redis.call('ZCOUNT', key, range[3], range[4])
   local from, count = math.max(0, start - passed), stop - math.max(start, passed) + 1
   if from < size and count > 0 then
-    local found
-    if newest_first then
-      found = redis.call('ZREVRANGEBYSCORE', key, range[4], range[3], 'WITHSCORES', 'LIMIT', from, count)
-    else
-      found = redis.call('ZRANGEBYSCORE', key, range[3], range[4], 'WITHSCORES', 'LIMIT', from, count)
-    end
+    -- By rank, not by score with a LIMIT, which walks through all that it skips.
+    local first = range[3] == '-inf' and 0 or redis.call('ZCARD', key) - size
+    local last = math.min(from + count, size) - 1
+    local found = redis.call(newest_first and 'ZREVRANGE' or 'ZRANGE', key, first + from, first + last, 'WITHSCORES')
     for i = 1, #found, 2 do
       rows[#rows + 1] = row(base, state == 'paused' and 'paused' or range[1], found[i], found[i + 1])
     end

@@ -9,8 +9,6 @@ drain(base)
 local state, score = state_of(base, id)
 if not state then return 'missing' end
 if state == 'active' then return state end
-redis.call('ZREM', base .. K[state], id)
-discard(base, id, state, score, ARGV[2])
-close_act(base, ARGV[2])
+discard(base, state, { id, score }, ARGV[2])
 event(base, 'removed', id, state)
 return 'ok'

@@ -8,7 +8,7 @@ drain(KEYS[1])
 local state = state_of(KEYS[1], ARGV[1])
 if not state then return 'missing' end
 if state ~= 'failed' and state ~= 'completed' then return state end
-if redis.call('HGET', KEYS[1] .. K.record .. ARGV[1], 'sc') then return 'scrubbed' end
-retry(KEYS[1], ARGV[1], state, now_ms(), '')
-wake(KEYS[1])
+local record = redis.call('HMGET', KEYS[1] .. K.record .. ARGV[1], unpack(FINISHED))
+if record[2] then return 'scrubbed' end
+retry(KEYS[1], { ARGV[1] }, { record }, state, now_ms(), '')
 return 'ok'
