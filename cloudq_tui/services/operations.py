@@ -280,18 +280,19 @@ class QueueOperations(QueueViews):
         detail: str = "",
     ) -> BulkResult:
         """Repeat a bounded step until nothing is left, nothing moves, or the person stops it."""
-        total, act = BulkResult(), _new_act(undoable)
+        total, act, whole = BulkResult(), _new_act(undoable), False
         try:
-            while True:
+            while not whole:
                 done = step(total.skipped, act)
                 total = BulkResult(total.moved + done.moved, total.skipped + done.skipped, done.remaining)
+                whole = done.remaining <= 0 or (done.moved == 0 and done.skipped == 0)
                 if on_progress is not None and on_progress(total) is False:
                     break
-                if done.remaining <= 0 or (done.moved == 0 and done.skipped == 0):
-                    break
         finally:
-            # Also what was done before Redis went away, or the person's connection did, is somebody's act.
-            self._note(action, queue, total.moved, detail, act=act if total.moved else "")
+            # Also what was done before Redis went away, or the person's connection did, is somebody's act. What was
+            # done in part says so; an undo in part can be gone on with.
+            said = detail if whole else f"{detail} in part".lstrip()
+            self._note(action, queue, total.moved, said, act=act if total.moved else "")
         return total
 
     def _note(self, action: str, queue: str, count: int, detail: str = "", *, act: str = "") -> None:
