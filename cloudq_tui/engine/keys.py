@@ -32,6 +32,7 @@ SUFFIXES: Final[dict[str, str]] = {
     "limit": ":L:",  # + key: zset of places taken by JobContext.limit
     "trash": ":tr:",  # + act: hash pages, jobs; + act:page: hash id -> where the job stood, for an undo
     "lock": ":K:",  # + key: the lease that owns it
+    "refused": ":KW:",  # + key of a lock: set of ids that were refused it
     "outbox": ":out",  # list: on a cluster, what finished jobs left for other slots until it is delivered
 }
 

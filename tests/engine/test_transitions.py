@@ -437,6 +437,16 @@ def test_a_released_lock_wakes_who_was_put_off_for_it(bench: Bench) -> None:
     assert bench.engine.lock(lease_of(again), "device-1")
 
 
+def test_a_lock_may_have_any_name(bench: Bench) -> None:
+    bench.add()
+    bench.add()
+    one, two = (lease_of(job) for job in bench.claim(2))
+    assert bench.engine.lock(one, "device")
+    assert bench.engine.lock(two, "device") is False
+    for name in ("device:w", "device:", "w", ":"):
+        assert bench.engine.lock(one, name)
+
+
 # --- what people do ---
 
 

@@ -11,7 +11,7 @@ local owner = redis.call('HMGET', key, 'id', 'tk')
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then return 0 end
 redis.call('DEL', key)
 local now, woken = now_ms(), false
-for _, id in ipairs(redis.call('SPOP', key .. ':w', 100)) do
+for _, id in ipairs(redis.call('SPOP', base .. K.refused .. ARGV[3], 100)) do
   if redis.call('ZREM', base .. K.delayed, id) == 1 then
     enqueue(base, id, now)
     event(base, 'waiting', id, 'lock released')
