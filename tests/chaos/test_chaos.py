@@ -26,6 +26,8 @@ from cloudq_tui.engine.records import NewJob
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import QueueUnavailable
 
+from .proxy import Proxy
+
 JOBS = int(os.environ.get("CLOUDQ_CHAOS_JOBS", "1000"))
 QUEUES = tuple(f"q{number}" for number in range(8))
 ROOT = Path(__file__).parents[2]
@@ -45,6 +47,14 @@ def work(job_id):
     time.sleep(random.uniform(0, 0.02))
 for queue in QUEUES:
     huey.task(queue=queue, name='work')(work)
+"""
+
+SLOW_APP = """
+import time
+from cloudq_tui.worker.huey import CloudqHuey
+from cloudq_tui.worker.options import LeaseOptions
+huey = CloudqHuey('chaos', url={url!r}, lease_options=LeaseOptions({options}))
+huey.task(queue='q0', name='work')(lambda job_id: time.sleep(60))
 """
 
 
@@ -67,8 +77,12 @@ class Storm:
         self.random = random.Random(11)
         self.runs = folder / "runs"
         self.runs.touch()
-        source = APP.format(queues=QUEUES, url=self.url, runs=str(self.runs), lease=LEASE)
-        (folder / "chaos_app.py").write_text(source)
+        self.lead(self.url)
+
+    def lead(self, url: str) -> None:
+        """Consumers that start from now on find the server at `url`."""
+        source = APP.format(queues=QUEUES, url=url, runs=str(self.runs), lease=LEASE)
+        (self.folder / "chaos_app.py").write_text(source)
 
     def add(self, count: int = JOBS) -> list[str]:
         jobs = [
@@ -241,6 +255,54 @@ def test_connections_cut_under_load(storm: Storm) -> None:
     storm.calm(ids)
 
 
+@pytest.fixture
+def link(storm: Storm) -> Iterator[Proxy]:
+    """The only way from the consumers to the server."""
+    proxy = Proxy(storm.server.socket)  # type: ignore[attr-defined]
+    storm.lead(proxy.url)
+    yield proxy
+    proxy.close()
+
+
+def test_a_link_that_is_cut_in_the_middle_of_what_it_carries(storm: Storm, link: Proxy) -> None:
+    ids = storm.add()
+    storm.start()
+    storm.start("process")
+    cuts = 0
+    for goal in range(len(ids) * 7 // 8, len(ids) // 8, -len(ids) // 8):
+        storm.until(lambda goal=goal: storm.left() <= goal, "no progress")  # type: ignore[misc]
+        link.cut()
+        time.sleep(storm.random.uniform(0, 0.4))
+        link.mend()
+        cuts += 1
+    storm.all_struck = True  # what was cut off may have lost its lease
+    again = storm.calm(ids)
+    say(f"{len(ids)} jobs, {cuts} cuts, {again} runs again")
+
+
+def test_a_link_that_is_cut_for_longer_than_a_lease(storm: Storm, link: Proxy) -> None:
+    ids = storm.add(JOBS // 2)
+    storm.start()
+    storm.until(lambda: storm.left() < len(ids) * 3 // 4, "no progress")
+    link.cut()
+    away = time.monotonic()
+    storm.until(lambda: time.monotonic() > away + LEASE + 0.5, "the lease runs out")
+    link.mend()
+    storm.all_struck = True
+    storm.calm(ids)
+
+
+def test_a_slow_link_costs_time_and_nothing_else(storm: Storm, link: Proxy) -> None:
+    link.delay = 0.05
+    ids = storm.add(JOBS // 2)
+    began = time.monotonic()
+    storm.start()
+    storm.start("process")
+    # Nobody is struck: leases are renewed in time over a link of 100 ms, so no job may run twice.
+    assert storm.calm(ids) == 0
+    say(f"{len(ids)} jobs over a link of 100 ms a round trip: {time.monotonic() - began:.1f} s, none ran twice")
+
+
 def test_a_worker_that_sleeps_past_its_lease_changes_nothing_late(storm: Storm) -> None:
     ids = storm.add(JOBS // 2)
     sleeper = storm.start()
@@ -258,3 +320,20 @@ def test_a_worker_that_sleeps_past_its_lease_changes_nothing_late(storm: Storm) 
     assert storm.counts() == before
     storm.calm(ids)
     say(f"taken over and all ended within {took:.1f} s of a frozen worker (lease {LEASE} s)")
+
+
+@pytest.mark.parametrize(("options", "most"), [("", 20.0), ("1.5, 0.4, 0.2", 2.0)])
+def test_jobs_of_a_dead_worker_wait_again_in_time(storm: Storm, options: str, most: float) -> None:
+    (storm.folder / "chaos_app.py").write_text(SLOW_APP.format(url=storm.url, options=options))
+    storm.engine.add_many(NewJob(str(number), "q0", "work", pack_call((str(number),), {})) for number in range(4))
+    doomed = storm.start()
+    storm.until(lambda: storm.counts()["active"] == 4, "not all started")
+    storm.engine.pause("q0", by="test")  # what comes back stays to be seen
+    storm.start()
+    storm.until(lambda: len(storm.reader.workers()) == 2, "nobody is left to find them")
+    storm.strike(doomed)
+    died = time.monotonic()
+    storm.until(lambda: storm.counts()["paused"] == 4, "they do not wait again", most + 5)
+    took = time.monotonic() - died
+    say(f"from a worker's death to its jobs waiting again: {took:.1f} s ({options or 'defaults'})")
+    assert took <= most
