@@ -159,6 +159,7 @@ class Storm:
             completed = {member.decode() for member in client.zrange(f"{base}:c", 0, -1)}
             assert completed == {job_id for job_id in ids if job_id.startswith(f"{queue}-")}
             assert client.exists(*(f"{base}:{state}" for state in "wadf")) == 0
+            self.metrics_agree(base, len(completed))
         by_job: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for line in self.runs.read_text().splitlines():
             job_id, pid, parent = line.split()
@@ -168,6 +169,18 @@ class Storm:
             for pid, parent in runs[:-1]:
                 assert self.all_struck or {pid, parent} & self.struck, f"{job_id} ran twice: {runs} {self.struck}"
         return sum(len(runs) - 1 for runs in by_job.values())
+
+    def metrics_agree(self, base: str, completed: int) -> None:
+        """The counters of a queue, by job name and by minute, tell what truly ended."""
+        client = self.connection.client
+        totals = {field.decode(): int(value) for field, value in client.hgetall(f"{base}:t").items()}
+        assert totals["work|c"] == completed
+        assert totals.keys().isdisjoint({"work|f", "work|x", "work|r"})
+        assert sum(value for field, value in totals.items() if field.startswith("work|D")) == completed
+        assert sum(value for field, value in totals.items() if field.startswith("work|W")) == completed
+        minutes = [client.hgetall(key) for key in client.keys(f"{base}:h:*")]
+        assert sum(int(minute.get(b"c", 0)) for minute in minutes) == completed
+        assert all(0 < client.ttl(key) <= 90_000 for key in client.keys(f"{base}:h:*")), "kept for a day"
 
     def end(self) -> None:
         for consumer in list(self.consumers):
