@@ -5,7 +5,7 @@
 -- `rerun` 1: an id whose job has finished is added afresh (Huey enqueues the same task again).
 local function add_jobs(base, at, n, now)
   local answers, ready, waiting, delayed, records, payloads, added = {}, {}, {}, {}, {}, {}, {}
-  local sequence = nil
+  local sequence, stamp = nil, string.format('%.0f', now)
   for i = 1, n do records[i] = base .. K.record .. ARGV[at + 12 * (i - 1)] end
   -- One question for all: mostly none of the ids is known.
   local some = redis.call('EXISTS', unpack(records)) > 0
@@ -34,13 +34,13 @@ local function add_jobs(base, at, n, now)
       sequence = sequence + 1
       added[id] = true
       payloads[#payloads + 1] = base .. K.payload .. id; payloads[#payloads + 1] = ARGV[a + 2]
-      local f, fields = 8, { 'v', 1, 'n', ARGV[a + 1], 't', now, 'r', rank }
+      local f, fields = 8, { 'v', '1', 'n', ARGV[a + 1], 't', stamp, 'r', rank }
       if delay > 0 then
         redis.call('ZADD', base .. K.delayed, now + delay, id)
         delayed[#delayed + 1] = id
       else
         local score = rank * SPAN + sequence
-        fields[9], fields[10], fields[11], fields[12], f = 's', score, 'w', now, 12
+        fields[9], fields[10], fields[11], fields[12], f = 's', score, 'w', stamp, 12
         ready[#ready + 1] = score; ready[#ready + 1] = id
         waiting[#waiting + 1] = id
       end
