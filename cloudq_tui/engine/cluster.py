@@ -118,6 +118,24 @@ class ClusterEngine(QueueEngine):
             time.sleep(min(LOOK, left))
         return True
 
+    def wait_and_claim(
+        self,
+        queues: Sequence[QueueClaim],
+        timeout: float,
+        *,
+        worker: str,
+        request: str,
+        lease: int,
+        limit: int,
+        space: str = "",
+    ) -> ClaimResult:
+        """One after the other: nothing blocks on a cluster."""
+        self.wait([queue.queue for queue in queues], timeout)
+        return self.claim(queues, worker=worker, request=request, lease=lease, limit=limit, space=space)
+
+    def stop_waiting(self) -> None:
+        """Nothing waits there."""
+
     # --- ending ---
 
     def finish(

@@ -28,7 +28,7 @@ SUFFIXES: Final[dict[str, str]] = {
     "checkpoint": ":k:",  # + id
     "result": ":o:",  # + id: what the processor returned, for people
     "unique": ":u:",  # + id: an id chosen by its producer was used
-    "request": ":rq:",  # + worker: its last claim, so that a repeated call gets the same jobs
+    "request": ":rq:",  # + who asks: the last claim, so that a repeated call gets the same jobs
     "limit": ":L:",  # + key: zset of places taken by JobContext.limit
     "trash": ":tr:",  # + act: hash pages, jobs; + act:page: hash id -> where the job stood, for an undo
     "lock": ":K:",  # + key: the lease that owns it

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from cloudq_tui.engine.keys import SUFFIXES
 
@@ -91,13 +91,17 @@ class Sent:
     """A script that is on its way; its answer is read when it is needed. To be read once, by whoever may wait.
 
     It speaks through a pooled connection itself: what redis-py's `execute_command` adds around that (a retry that is
-    never wanted here, tracing, callbacks) costs as much as the rest of a short round trip.
+    never wanted here, tracing, callbacks) costs as much as the rest of a short round trip. `first` is a command that
+    travels ahead of the script, which Redis begins when that one has ended; its answer is passed over.
     """
 
-    __slots__ = ("_args", "_keys", "_line", "_pool", "_script")
+    __slots__ = ("_args", "_first", "_keys", "_line", "_pool", "_script")
 
-    def __init__(self, pool: Pool, script: Script, keys: list[str], args: list[Any]) -> None:
+    def __init__(
+        self, pool: Pool, script: Script, keys: list[str], args: list[Any], *, first: tuple[Any, ...] = ()
+    ) -> None:
         self._pool = pool
+        self._first = first
         self._script = script
         self._keys = keys
         self._args = args
@@ -121,6 +125,8 @@ class Sent:
         line = self._pool.get_connection()
         try:
             packed = hiredis.pack_command((command, script, len(self._keys), *self._keys, *self._args))
+            if self._first:
+                packed = hiredis.pack_command(self._first) + packed
             line.send_packed_command((packed,), check_health=False)
         except BaseException:
             self._pool.release(line)
@@ -130,10 +136,20 @@ class Sent:
     def _read(self) -> Any:
         line = self._line
         try:
+            if self._first:
+                self._pass_over_first(line)
             # A read that is interrupted disconnects, so no later call can take this one's answer for its own.
             return line.read_response()
         finally:
             self._pool.release(line)
+
+    def _pass_over_first(self, line: Any) -> None:
+        self._first = ()
+        try:
+            line.read_response()
+        except ResponseError:
+            line.disconnect()  # the script's own answer is not for a later call
+            raise
 
 
 def evaluate(client: Any, script: Script, keys: list[str], args: list[Any]) -> Any:

@@ -194,6 +194,30 @@ class QueueEngine(SharedVerbs):
         with self.connection.guard():
             return self.connection.blocking.bzpopmin(wakes, timeout=max(0.001, timeout)) is not None
 
+    def wait_and_claim(
+        self,
+        queues: Sequence[QueueClaim],
+        timeout: float,
+        *,
+        worker: str,
+        request: str,
+        lease: int,
+        limit: int,
+        space: str = "",
+    ) -> ClaimResult:
+        """`wait` for one of the queues, then `claim`, in one round trip: Redis claims as soon as the wait is over."""
+        bases = [self._base(queue.queue) for queue in queues]
+        args = self._claim(queues, worker, request, lease, limit, space)
+        wait = ("BZPOPMIN", *(base + keys.SUFFIXES["wake"] for base in bases), max(0.001, timeout))
+        with self.connection.guard():
+            pool = self.connection.blocking.connection_pool
+            answer = Sent(pool, self._scripts["claim"], bases, args, first=wait).answer()
+        return read_claim(answer, queues, request)
+
+    def stop_waiting(self) -> None:
+        """Break off what waits here, so that nothing is claimed any more; it raises QueueUnavailable."""
+        self.connection.blocking.connection_pool.disconnect()
+
     def renew(self, leases: Sequence[Lease], *, lease: int) -> list[Renewal]:
         """Extend exactly these leases to `lease` ms from now; each answer says if it is lost or cancelled."""
         if not leases:

@@ -54,6 +54,7 @@ class Exchange:
         self._sent: Parcel | None = None  # its answer was not read yet
         self._hand = 0  # jobs that lay ready after the last claim
         self._listening = False
+        self._heard = 0  # jobs that the one who listens has asked for
         self._fresh = True  # a claim may find something: none was made since the last wake
         self._next_due: int | None = None
         self._since = 0.0  # when the first of `_done` was handed in
@@ -87,6 +88,7 @@ class Exchange:
         with self._turn:
             self._closed = True
             self._turn.notify_all()
+        self._huey.engine.stop_waiting()
         self._give_back()
         self.flush(patience=2.0)
         with self._turn:
@@ -194,15 +196,19 @@ class Exchange:
                 self._running[taken.claim.id, taken.claim.token] = taken
                 return taken
             self._ready.append(taken)
+        if self._ready:
+            self._overdue.set()
         return None
 
     def _ask(self) -> tuple[str, list[QueueClaim], int]:
         """A call whose answer was lost is asked again as it was: Redis then gives the same jobs."""
         if self._repeat is not None:
             return self._repeat
+        return self._huey.leases.request(), *self._wanted()
+
+    def _wanted(self) -> tuple[list[QueueClaim], int]:
         ready = Counter(taken.claim.queue for taken in self._ready)
-        claims, limit = self._appetite.claims(max(0, self._idle - len(self._ready)), ready)
-        return self._huey.leases.request(), claims, limit
+        return self._appetite.claims(max(0, self._idle - len(self._ready) - self._heard), ready)
 
     # --- calling ---
 
@@ -273,13 +279,14 @@ class Exchange:
             if parcel.wanted:
                 self._fresh = False  # no queue has room; a finish or the next wake changes that
             return
-        self._repeat = None
+        if self._repeat is not None and self._repeat[0] == parcel.request:
+            self._repeat = None
         now, held = time.monotonic(), self._huey.leases.hold_all(result.jobs)
         self._ready.extend(Taken(job, lease, now) for job, lease in zip(result.jobs, held, strict=True))
         self._hand = len(self._ready)
         self._fresh = len(result.jobs) >= parcel.limit > 0
         self._next_due = result.next_due
-        if self._ready:
+        if len(self._ready) > self._idle:  # otherwise each has a thread that waits for it
             self._overdue.set()
 
     def _took_none(self, handed: list[Handed], error: QueueUnavailable) -> None:
@@ -324,25 +331,36 @@ class Exchange:
             time.sleep(min(2.0, 0.05 * 2 ** min(self._failures, 6)))
 
     def _listen(self) -> bool:
-        """Block until a queue with room may have work; at most a second, or until the next job is due."""
+        """Block until a queue with room has work, and claim it; at most a second, or until the next job is due."""
         with self._turn:
-            queues = [queue for queue in self._appetite.rotated() if self._appetite.has_room(queue)]
+            claims, limit = self._wanted()
+            self._heard = limit
             due = self._next_due
         timeout = IDLE if due is None else min(IDLE, max(0.001, due / 1000))
+        parcel = Parcel([], self._huey.leases.request("l"), claims, limit)
+        result = None
         try:
-            if queues:
-                self._huey.engine.wait(queues, timeout)
+            if claims:
+                result = parcel.await_work(self._huey, timeout)
             else:
                 with self._turn:
                     self._turn.wait(timeout)
         except QueueUnavailable as error:
+            if self._closed:
+                return False
             self._took_none([], error)
+            with self._turn:
+                # Asked again as it was, unless another claim's answer was lost too: that one's leases run out.
+                self._repeat = self._repeat or (parcel.request, claims, limit)
             self._pause()
             return False
         finally:
             with self._turn:
-                self._listening = False
-                self._fresh = True
+                self._listening, self._heard = False, 0
+                if result is not None:
+                    self._received(result, parcel)
+                else:
+                    self._fresh = True
                 self._turn.notify_all()
         return True
 

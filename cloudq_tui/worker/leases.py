@@ -83,12 +83,15 @@ class LeaseKeeper:
         self._own()
         return f"{self._host}:{self._pid}:{self._nonce}"
 
-    def request(self) -> str:
-        """A fresh request id for a claim; it becomes the token of what is claimed."""
+    def request(self, who: str = "") -> str:
+        """A fresh request id for a claim; it becomes the token of what is claimed.
+
+        Redis remembers the last claim of each `who`: what may be asked at the same moment asks under its own name.
+        """
         self._own()
         with self._guard:
             self._requests += 1
-            return f"{self._nonce}.{self._requests:x}"
+            return f"{self._nonce}{who}.{self._requests:x}"
 
     def start(self) -> None:
         """Start the thread if it does not run in this process yet."""

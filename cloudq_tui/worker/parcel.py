@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloudq_tui.engine.records import ClaimedJob, ClaimResult, Finish, Outcome, Pending, QueueClaim
 from cloudq_tui.errors import CloudqError
@@ -80,16 +80,11 @@ class Parcel:
             for one, held in zip(self.handed, accepted, strict=True):
                 _settle(one, held)
             return result
-        if not self.claims:
-            return ClaimResult((), None)
-        return huey.engine.claim(
-            self.claims,
-            worker=huey.leases.worker,
-            request=self.request,
-            lease=huey.leases.options.lease_ms,
-            limit=self.limit,
-            space=huey.name,
-        )
+        return huey.engine.claim(self.claims, **self._asked(huey)) if self.claims else ClaimResult((), None)
+
+    def await_work(self, huey: CloudqHuey, timeout: float) -> ClaimResult:
+        """Claim as soon as there is something, at most `timeout` seconds later."""
+        return huey.engine.wait_and_claim(self.claims, timeout, **self._asked(huey))
 
     def _begin(self, huey: CloudqHuey) -> Answer:
         finishes = [one.finish for one in self.handed]
@@ -97,12 +92,17 @@ class Parcel:
             finishes,
             retention=huey.retention(finishes),
             claim=self.claims,
-            worker=huey.leases.worker,
-            request=self.request,
-            lease=huey.leases.options.lease_ms,
-            limit=self.limit,
-            space=huey.name,
+            **self._asked(huey),
         )
+
+    def _asked(self, huey: CloudqHuey) -> dict[str, Any]:
+        return {
+            "worker": huey.leases.worker,
+            "request": self.request,
+            "lease": huey.leases.options.lease_ms,
+            "limit": self.limit,
+            "space": huey.name,
+        }
 
 
 def _settle(one: Handed, held: bool) -> None:

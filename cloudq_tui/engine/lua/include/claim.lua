@@ -58,7 +58,8 @@ local function claim(first, at)
   local request, worker, lease, limit = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local n, space = tonumber(ARGV[at + 4]), ARGV[at + 5]
   local now, jobs, taken, next_due = now_ms(), {}, {}, nil
-  local memory = KEYS[first] .. K.request .. worker
+  -- One memory for all that asks under the same name: the part of its requests before the dot.
+  local memory = KEYS[first] .. K.request .. (string.match(request, '^[^.]+') or worker)
   drain(KEYS[first])
 
   local last = redis.call('GET', memory)
