@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cloudq.worker")
 
 HOLD = 0.004  # seconds a finish waits for company at most
+READ = 0.008  # seconds an answer may lie unread
 STALE = 0.015  # seconds a job claimed ahead may wait for a thread
 IDLE = 1.0  # seconds of one blocking wait at most
 _MANY = 8  # jobs claimed ahead that make it worth while to call while they run
@@ -177,7 +178,7 @@ class Exchange:
                 else:
                     self._turn.wait(0.05)
             if mine:
-                self._call(claim=False)
+                self._call(claim=self._hand >= _MANY and not self._closed and self._present > 0)
                 if self._closed or self._present <= 0:
                     self._give_back()
             if time.monotonic() > deadline and (self._failures or not mine):
@@ -276,13 +277,13 @@ class Exchange:
             logger.warning("Redis answers again")
         self._failures = 0
         if not parcel.claims:
-            if parcel.wanted:
+            if parcel.wanted and self._idle:
                 self._fresh = False  # no queue has room; a finish or the next wake changes that
             return
         if self._repeat is not None and self._repeat[0] == parcel.request:
             self._repeat = None
-        now, held = time.monotonic(), self._huey.leases.hold_all(result.jobs)
-        self._ready.extend(Taken(job, lease, now) for job, lease in zip(result.jobs, held, strict=True))
+        held = self._huey.leases.hold_all(result.jobs)
+        self._ready.extend(Taken(job, lease, parcel.since) for job, lease in zip(result.jobs, held, strict=True))
         self._hand = len(self._ready)
         self._fresh = len(result.jobs) >= parcel.limit > 0
         self._next_due = result.next_due
@@ -342,6 +343,7 @@ class Exchange:
         try:
             if claims:
                 result = parcel.await_work(self._huey, timeout)
+                parcel.since = time.monotonic()  # it was claimed just now, not when the wait began
             else:
                 with self._turn:
                     self._turn.wait(timeout)
@@ -390,7 +392,7 @@ class Exchange:
         """When something here will have waited for too long."""
         dues = [self._since + HOLD] if self._done else []
         if self._sent is not None:
-            dues.append(self._sent.since + HOLD)
+            dues.append(self._sent.since + READ)
         if self._ready:
             dues.append(self._ready[0].since + STALE)
         return min(dues, default=None)

@@ -186,7 +186,8 @@ class LeaseKeeper:
                     one.job.flush_progress()
                 except CloudqError:
                     logger.debug("progress of job %s could not be written", one.lease.id)
-        self._engine.beat(self.presence(len(held)), ttl=round(self.options.renew * 3000))
+        if not self._stop.is_set():  # who has left is not to be seen again
+            self._engine.beat(self.presence(len(held)), ttl=round(self.options.renew * 3000))
 
     def presence(self, running: int) -> Presence:
         return Presence(
