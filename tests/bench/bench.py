@@ -1,11 +1,11 @@
 """How fast the engine is, as ratios to plain `PriorityRedisHuey` on the same Redis in the same run.
 
-    python tests/bench/bench.py [--jobs N] [--rounds R] [--only drain,enqueue,...] [--tcp]
+    python tests/bench/bench.py [--jobs N] [--rounds R] [--only drain,enqueue,...] [--socket]
 
 Each round measures both systems one after the other; the table holds the medians of all rounds. Jobs do nothing and
 carry 200 bytes. Workers are `huey_consumer` processes as a person starts them, with one thread each and their default
-logging (to a file nobody reads). The server is private, without persistence, on a unix socket; with
---tcp on loopback, as a server of its own host would be reached.
+logging (to a file nobody reads). The server is private, without persistence, on loopback, as a server of its own host
+would be reached; with --socket on a unix socket.
 """
 
 # ruff: noqa: T201 - a report is printed
@@ -266,10 +266,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=20_000, help="jobs in each drain (20000)")
     parser.add_argument("--rounds", type=int, default=3, help="times everything is measured (3)")
     parser.add_argument("--only", default="", help=f"some of {', '.join(PARTS)}")
-    parser.add_argument("--tcp", action="store_true", help="over loopback instead of a unix socket")
+    parser.add_argument("--socket", action="store_true", help="over a unix socket instead of loopback")
     chosen = parser.parse_args()
     measured: dict[str, list[float]] = {}
-    with started(tcp=chosen.tcp) as bench:
+    with started(tcp=not chosen.socket) as bench:
         for number in range(chosen.rounds):
             for part, measure in PARTS.items():
                 if not chosen.only or part in chosen.only.split(","):
