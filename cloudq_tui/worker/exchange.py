@@ -19,6 +19,7 @@ from cloudq_tui.engine.records import ClaimResult, Finish, Lease, Outcome, Queue
 from cloudq_tui.errors import QueueUnavailable, ScriptRefused
 from cloudq_tui.worker import joblog
 from cloudq_tui.worker.appetite import Appetite
+from cloudq_tui.worker.backstop import Backstop
 from cloudq_tui.worker.parcel import Handed, Parcel, Taken, release
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ class Exchange:
         self._repeat: tuple[str, list[QueueClaim], int] | None = None
         self._failures = 0
         self._closed = False
-        self._overdue = threading.Event()
-        self._backstop: threading.Thread | None = None
+        self._backstop = Backstop(self._next_promise, self._keep_promises)
 
     # --- coming and going ---
 
@@ -71,9 +71,7 @@ class Exchange:
         """A worker thread begins."""
         with self._turn:
             self._present += 1
-            if self._backstop is None:
-                self._backstop = threading.Thread(target=self._watch, name="cloudq-flush", daemon=True)
-                self._backstop.start()
+            self._backstop.start()
 
     def leave(self) -> None:
         """A worker thread ends; the last one hands in everything and gives back what was not started."""
@@ -153,8 +151,7 @@ class Exchange:
             if not self._done:
                 self._since = time.monotonic()
             self._done.append(Handed(finish, after))
-        if not self._overdue.is_set():
-            self._overdue.set()
+        self._backstop.wake()
 
     def said(self) -> None:
         """A line was logged: written now, or with the next call while quick jobs lie ready."""
@@ -198,7 +195,7 @@ class Exchange:
                 return taken
             self._ready.append(taken)
         if self._ready:
-            self._overdue.set()
+            self._backstop.wake()
         return None
 
     def _ask(self) -> tuple[str, list[QueueClaim], int]:
@@ -288,7 +285,7 @@ class Exchange:
         self._fresh = len(result.jobs) >= parcel.limit > 0
         self._next_due = result.next_due
         if len(self._ready) > self._idle:  # otherwise each has a thread that waits for it
-            self._overdue.set()
+            self._backstop.wake()
 
     def _took_none(self, handed: list[Handed], error: QueueUnavailable) -> None:
         with self._turn:
@@ -366,36 +363,22 @@ class Exchange:
                 self._turn.notify_all()
         return True
 
-    # --- the backstop ---
-
-    def _watch(self) -> None:
-        """Keeps the two promises when no thread comes by: all of them are busy."""
-        while not self._closed:
-            self._overdue.wait()
-            with self._turn:
-                due = self._next_promise()
-                if due is None:
-                    self._overdue.clear()
-                    continue
-            left = due - time.monotonic()
-            if left > 0:
-                time.sleep(left)
-                continue
-            try:
-                joblog.flush()
-                self._give_back(older_than=STALE)
-                self.flush()
-            except Exception:
-                logger.exception("the flushing thread met an error and goes on")
+    # --- the promises, when no thread comes by ---
 
     def _next_promise(self) -> float | None:
         """When something here will have waited for too long."""
-        dues = [self._since + HOLD] if self._done else []
-        if self._sent is not None:
-            dues.append(self._sent.since + READ)
-        if self._ready:
-            dues.append(self._ready[0].since + STALE)
-        return min(dues, default=None)
+        with self._lock:
+            dues = [self._since + HOLD] if self._done else []
+            if self._sent is not None:
+                dues.append(self._sent.since + READ)
+            if self._ready:
+                dues.append(self._ready[0].since + STALE)
+            return min(dues, default=None)
+
+    def _keep_promises(self) -> None:
+        joblog.flush()
+        self._give_back(older_than=STALE)
+        self.flush()
 
     def _give_back(self, older_than: float = 0.0) -> None:
         """Release jobs claimed ahead that nobody started."""
