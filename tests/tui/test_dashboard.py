@@ -22,7 +22,7 @@ from cloudq_tui.tui.app import CloudqApp
 from cloudq_tui.tui.messages import Polled
 from cloudq_tui.tui.screens.asking import CleanScreen, PauseScreen
 from cloudq_tui.tui.screens.confirm import ConfirmScreen
-from cloudq_tui.tui.screens.job import JobScreen
+from cloudq_tui.tui.screens.job import JobBody, JobScreen
 from cloudq_tui.tui.screens.overview import OverviewScreen
 from cloudq_tui.tui.screens.queue import QueueScreen
 from cloudq_tui.tui.screens.reading import NoteScreen, WorkerLogScreen
@@ -78,10 +78,10 @@ async def test_a_failure_is_seen_looked_at_and_retried(fake: FakeOperations, das
         await pilot.press("enter")
         await settle(pilot)
         assert isinstance(app.screen, JobScreen)
-        body = "\n".join(render.plain(one) for one in app.screen.query_one("#body", Block).lines)
+        body = "\n".join(render.plain(one) for one in app.screen.query_one("#facts", Block).lines)
         assert "535 Authentication credentials invalid" in body
         await pilot.press("t")
-        opened = "\n".join(render.plain(one) for one in app.screen.query_one("#body", Block).lines)
+        opened = "\n".join(render.plain(one) for one in app.screen.query_one("#facts", Block).lines)
         assert "Traceback" in opened
 
         await pilot.press("r")
@@ -498,7 +498,7 @@ async def test_an_active_job_moves_while_one_looks(fake: FakeOperations, dashboa
         fake.put(Job(job.id, job.queue, job.name, JobState.ACTIVE, NOON, progress=93, step="verify", processed_on=NOON))
         app.poller.poll()
         await settle(pilot)
-        body = "\n".join(render.plain(one) for one in app.screen.query_one("#body", Block).lines)
+        body = "\n".join(render.plain(one) for one in app.screen.query_one("#facts", Block).lines)
         assert "93%  verify" in body
         fake.jobs[job.queue].pop(job.id)
         app.poller.poll()
@@ -557,6 +557,22 @@ async def test_a_small_terminal_asks_for_room(
         assert not app.has_class("-cramped")
         assert "? help" in hints(app)
         assert "email" in row(app, "email")
+
+
+async def test_a_long_job_scrolls_to_its_end(fake: FakeOperations, dashboard: Make, settle: Settle) -> None:
+    app = dashboard(fake)
+    job = fake.enqueue("email", "send-email", {"to": "a"})
+    fake.fail("email", job.id, "535 no", "Traceback\n" + "\n".join(f"  line {n}" for n in range(60)))
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("enter", "enter")
+        await settle(pilot)
+        await pilot.press("t", "G")
+        await settle(pilot)
+        body = app.screen.query_one(JobBody)
+        assert body.scroll_y == body.max_scroll_y > 40
+        await pilot.press("k")
+        assert body.scroll_y == body.max_scroll_y - 1
 
 
 class Worker:

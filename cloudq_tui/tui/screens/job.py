@@ -64,7 +64,7 @@ class JobScreen(LiveScreen):
         yield LineView(id="banner")
         yield LineView(id="trouble")
         with JobBody(id="job"):
-            yield Block(id="body")
+            yield Block(id="facts")
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -101,7 +101,7 @@ class JobScreen(LiveScreen):
             view = self.cloudq.snapshot.queue(self.queue) if self.cloudq.snapshot is not None else None
             shown = replace(self.shown, width=columns)
             lines = job_view.body(self.job, view, self.cloudq.now(), self.cloudq.options, shown)
-            self.query_one("#body", Block).show(lines)
+            self.query_one("#facts", Block).show(lines)
 
     def _title(self, columns: int) -> Line:
         pulse = headline.live(self.cloudq.poller.pulse())
@@ -149,7 +149,7 @@ class JobScreen(LiveScreen):
         if 0 <= place < len(self.neighbours):
             self.job_id, self.job, self.trouble = self.neighbours[place], None, ""
             self.shown = job_view.Shown()
-            self.query_one("#body", Block).show([])
+            self.query_one("#facts", Block).show([])
             self.query_one(JobBody).scroll_home(animate=False)
             self.refresh_view()
             self.cloudq.poller.poll()
