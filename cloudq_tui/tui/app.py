@@ -18,6 +18,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
+from textual.widget import Widget
 
 from cloudq_tui.models.queue import QueueView, Snapshot
 from cloudq_tui.tui import clipboard, keyboard, render, why
@@ -91,6 +92,7 @@ class CloudqApp(App[None]):
         self.poller = Poller(self, operations, refresh=refresh, clock=clock)
         self.palette = Palette({}, self.options.badge_colour)
         self._settling: list[tuple[int, tuple[str, str]]] = []
+        self._focused: list[tuple[Screen[Any], Widget | None]] = []
         self._leaving = False
         self.register_theme(NIGHT)
         self.theme = NIGHT.name
@@ -115,7 +117,16 @@ class CloudqApp(App[None]):
                 repaint()
 
     def on_resize(self, event: events.Resize) -> None:
-        self.set_class(event.size.width < MIN_COLUMNS or event.size.height < MIN_LINES, "-cramped")
+        cramped = event.size.width < MIN_COLUMNS or event.size.height < MIN_LINES
+        if cramped and not self._focused:
+            self._focused = [(screen, screen.focused) for screen in self.screen_stack]
+        self.set_class(cramped, "-cramped")
+        if not cramped:
+            # What was hidden has lost the focus, and with it the keys of its table or field.
+            for screen, widget in self._focused:
+                if widget is not None and widget.is_attached:
+                    screen.set_focus(widget)
+            self._focused.clear()
 
     async def action_quit(self) -> None:
         """Leave; the embedded worker first ends what it runs."""

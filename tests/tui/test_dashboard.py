@@ -557,6 +557,31 @@ async def test_a_small_terminal_asks_for_room(
         assert not app.has_class("-cramped")
         assert "? help" in hints(app)
         assert "email" in row(app, "email")
+        await pilot.press("j")
+        assert app.screen.query_one("#queues", Rows).cursor == 1
+
+
+async def test_keys_work_again_when_a_small_terminal_grows(
+    fake: FakeOperations, dashboard: Make, settle: Settle
+) -> None:
+    app = dashboard(fake)
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("tab", "slash", *"em")
+        for width in (50, 40, 80):
+            await pilot.resize_terminal(width, 24)
+            await settle(pilot)
+        await pilot.press(*"ail")
+        assert app.screen.query_one(Input).value == "email"
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.resize_terminal(50, 10)
+        await settle(pilot)
+        await pilot.resize_terminal(80, 24)
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert isinstance(app.screen, QueueScreen)
 
 
 async def test_a_long_job_scrolls_to_its_end(fake: FakeOperations, dashboard: Make, settle: Settle) -> None:
