@@ -23,9 +23,9 @@ __all__ = ["DEFINITIONS", "QueueService", "huey"]
 def __getattr__(name: str) -> Any:
     value: Any
     if name == "huey":
-        from tasks.app import make_huey  # noqa: PLC0415 - the worker's half loads only when asked for
+        from tasks.app import served_huey  # noqa: PLC0415 - the worker's half loads only when asked for
 
-        value = make_huey()
+        value = served_huey()
     elif name == "QueueService":
         from tasks import service  # noqa: PLC0415 - the same for the producer's half
 

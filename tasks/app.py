@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from cloudq_tui.bootstrap import build_huey
+from cloudq_tui.errors import CloudqError
 from cloudq_tui.settings import Settings, load_settings
 from cloudq_tui.worker.huey import CloudqHuey
 from tasks import maintenance
@@ -36,6 +38,20 @@ def make_huey(settings: Settings | None = None) -> CloudqHuey:
             _register(huey, settings, job)
     maintenance.register(huey, settings)
     return huey
+
+
+def served_huey() -> CloudqHuey:
+    """`make_huey` for whoever asks for `tasks.huey`. huey_consumer prints a traceback for whatever goes wrong there,
+    so under it an error that a person can mend is one line and the end.
+
+    Raises as `make_huey` elsewhere.
+    """
+    try:
+        return make_huey()
+    except CloudqError as error:
+        if not any(hasattr(sys.modules.get(name), "load_huey") for name in ("huey.bin.huey_consumer", "__main__")):
+            raise
+        raise SystemExit(f"tasks.huey: {error}") from None
 
 
 def _register(huey: CloudqHuey, settings: Settings, job: PlatformJob) -> None:
