@@ -5,7 +5,9 @@ defaults < YAML file < .env < environment < flags
 
 from __future__ import annotations
 
+import difflib
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
@@ -88,12 +90,19 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     return load_settings_as(Settings, config, **overrides)
 
 
-def load_settings_as(model: type[T], config: Path | None = None, **overrides: Any) -> T:
-    """As `load_settings`, for a tree with further or other sections."""
+def load_settings_as(
+    model: type[T], config: Path | None = None, *, beside: type[LayeredSettings] | None = None, **overrides: Any
+) -> T:
+    """As `load_settings`, for a tree with further or other sections.
+
+    `beside` is the tree that owns all other sections of the file: given it, a section that neither has is refused.
+    """
     dotenv = _variables(_DotEnv(model, env_file=".env", dotenv_filtering="only_existing"), ".env")
     environment = _variables(_Environment(model), "the environment")
     named = config or environment.variables.get("cloudq_config") or dotenv.variables.get("cloudq_config")
-    layers = [_read_yaml(model, _find_config(named)), dotenv, environment, _Layer(_given(overrides), "the flags")]
+    file = _read_yaml(model, _find_config(named))
+    _check_sections(file, model, beside)
+    layers = [file, dotenv, environment, _Layer(_given(overrides), "the flags")]
     values: dict[str, Any] = {}
     for layer in layers:
         values = _merge(_without_rivals(values, layer.values), _dashed(layer.values, values))
@@ -107,7 +116,10 @@ def _variables(source: EnvSettingsSource, origin: str) -> _Layer:
     try:
         values = source()
     except SourceError as error:
-        raise SettingsError(f"{error} (expected JSON)") from None
+        field = re.search(r'field "(\w+)"', str(error))
+        name = field[1] if field else "a variable"
+        variable = f"CLOUDQ_{name}".upper()
+        raise SettingsError(f"{name}: must be JSON, or one {variable}__KEY per key ({variable} in {origin})") from None
     for (section, key), variable in _ALIASES.items():
         text = source.env_vars.get(variable.lower())
         if text is not None and section in source.settings_cls.model_fields:
@@ -142,6 +154,18 @@ def _read_yaml(model: type[LayeredSettings], path: Path | None) -> _Layer:
     for key in _secrets(model, values):
         raise SettingsError(f"{'.'.join(key)}: a secret belongs in the environment or a file of its own ({path})")
     return _Layer(values, str(path))
+
+
+def _check_sections(file: _Layer, model: type[LayeredSettings], beside: type[LayeredSettings] | None) -> None:
+    """Refuse what nobody reads; where other sections are another's, what looks like one of ours misspelt."""
+    known = [*model.model_fields, *(beside.model_fields if beside else ())]
+    for key in file.values:
+        if key in known:
+            continue
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+        if close or beside is not None:
+            meant = f"; {close[0]} is one" if close else ""
+            raise SettingsError(f"{key}: unknown key{meant} ({file.origin})")
 
 
 def _secrets(kind: Any, value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

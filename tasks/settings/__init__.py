@@ -62,4 +62,4 @@ class PlatformSettings(LayeredSettings):
 
 def load_platform_settings(config: Path | None = None) -> PlatformSettings:
     """The platform's sections from all sources. Raises SettingsError in one line: key, problem, file."""
-    return load_settings_as(PlatformSettings, config)
+    return load_settings_as(PlatformSettings, config, beside=Settings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from cloudq_tui.settings import (
     load_settings_as,
     read_secret,
 )
+from tasks.settings import load_platform_settings
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 PASSWORD = "p4ss-of-nobody"
@@ -327,10 +330,35 @@ def test_unknown_sections_are_anothers() -> None:
     assert load_settings().api.port == 1
 
 
+def test_a_section_that_looks_like_one_of_ours_is_refused() -> None:
+    written("redsi: {host: queue.example.com}")
+    assert problem() == "redsi: unknown key; redis is one (config.yaml)"
+
+
+def test_a_section_that_nobody_reads_is_refused_where_all_are_known() -> None:
+    written("api: {port: 1}\nsmtp: {host: mail.example.com}")
+    assert load_platform_settings().smtp.host == "mail.example.com"
+    written("mail: {host: mail.example.com}")
+    with pytest.raises(SettingsError, match=r"^mail: unknown key; email is one \(config\.yaml\)$"):
+        load_platform_settings()
+    written("bogus: 1")
+    with pytest.raises(SettingsError, match=r"^bogus: unknown key \(config\.yaml\)$"):
+        load_platform_settings()
+
+
+def test_the_consumer_tells_a_wrong_setting_in_one_line() -> None:
+    command = [sys.executable, "-m", "huey.bin.huey_consumer", "tasks.huey"]
+    environment = {**os.environ, "CLOUDQ_SMTP__PORT": "many", "PYTHONPATH": str(EXAMPLE.parent)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    problem = "smtp.port: input should be a valid integer, unable to parse string as an integer"
+    assert ended.stderr == f"tasks.huey: {problem} (CLOUDQ_SMTP__PORT in the environment)\n"
+    assert ended.returncode == 1
+
+
 def test_json_that_cannot_be_read_is_told_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDQ_REDIS", PASSWORD)
-    assert "redis" in problem()
-    assert PASSWORD not in problem()
+    wrong = "redis: must be JSON, or one CLOUDQ_REDIS__KEY per key (CLOUDQ_REDIS in the environment)"
+    assert problem() == wrong
 
 
 # --- queues ---------------------------------------------------------------------------------------------
