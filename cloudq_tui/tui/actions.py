@@ -111,7 +111,7 @@ class Actions:
         self._start(self._clean(view, state))
 
     async def _clean(self, view: QueueView, state: JobState) -> None:
-        wish = await self._app.push_screen_wait(CleanScreen(view.name, state))
+        wish = await self._app.push_screen_wait(CleanScreen(view.name, state, paused=view.pause is not None))
         if wish is None:
             return
         operations, name = self._app.operations, view.name

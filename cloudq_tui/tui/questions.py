@@ -90,9 +90,14 @@ def retry_all(queue: str, preview: Preview, now: int, threshold: int, until: str
 
 def clean(queue: str, preview: Preview, state: str, grace: int, now: int, threshold: int, until: str) -> Question:
     written = durations.text_ms(grace)
+    jobs = render.plural(preview.count, f"{state} job")
     leave = "leaves" if preview.count == 1 else "leave"
+    sentence = f"{jobs} older than {written} {leave} {queue}."
+    if state not in ("completed", "failed"):
+        # These are kept by place or by due time: how old each is shows only as it is taken.
+        sentence = f"Of {jobs}, those older than {written} leave {queue}."
     lines = [
-        _plain(f"{render.plural(preview.count, f'{state} job')} older than {written} {leave} {queue}."),
+        _plain(sentence),
         *_about(preview, now),
         _plain(_undo(until)),
     ]

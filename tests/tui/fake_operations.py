@@ -165,8 +165,12 @@ class FakeOperations:
         return self._preview(self._in(queue, JobState.WAITING, JobState.DELAYED))
 
     def _older(self, queue: str, grace: int, state: JobState | str) -> list[Job]:
-        before = self.now - grace
-        return [job for job in self._in(queue, JobState(state)) if (job.finished_on or job.timestamp) <= before]
+        before, wanted = self.now - grace, JobState(state)
+        if queue in self.pauses and wanted in {JobState.WAITING, JobState.PAUSED}:
+            stored = [JobState.WAITING] if wanted == JobState.PAUSED else []
+        else:
+            stored = [wanted]
+        return [job for job in self._in(queue, *stored) if (job.finished_on or job.timestamp) <= before]
 
     def preview_clean(self, queue: str, grace: int, state: JobState | str) -> Preview:
         self._check(queue)

@@ -132,6 +132,24 @@ async def test_pause_empty_clean_and_resume(fake: FakeOperations, dashboard: Mak
         assert toasts(app)[-1] == "email resumed"
 
 
+async def test_the_backlog_of_a_paused_queue_is_cleaned_by_age(
+    fake: FakeOperations, dashboard: Make, settle: Settle
+) -> None:
+    fake.pause_queue("email")
+    app = dashboard(fake)
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("c", "left", "tab", *"1s", "enter")
+        await settle(pilot)
+        assert "Of 40 paused jobs, those older than 1s leave email." in dialog(app)
+        assert "cloudq-tui clean email --state paused --grace 1s" in dialog(app)
+        await pilot.press("y")
+        await settle(pilot)
+        assert fake.calls[-1] == ("clean_queue", "email", 1000, "paused")
+        assert len(fake.queue_jobs("email", "paused", 0, 99)) == 2
+        assert "email: 40 jobs cleaned · u undo" in toasts(app)
+
+
 async def test_undo_puts_back_what_was_taken(fake: FakeOperations, dashboard: Make, settle: Settle) -> None:
     app = dashboard(fake)
     async with app.run_test() as pilot:

@@ -18,7 +18,7 @@ from cloudq_tui.tui.render import Line
 from cloudq_tui.tui.screens.base import Dialog
 from cloudq_tui.tui.widgets.lines import Block, Choice, Choices
 
-CLEANABLE = (JobState.COMPLETED, JobState.FAILED, JobState.DELAYED, JobState.WAITING)
+CLEANABLE = (JobState.COMPLETED, JobState.FAILED, JobState.DELAYED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,12 @@ class CleanScreen(Dialog[CleanWish]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "count", "count")]
 
-    def __init__(self, queue: str, state: JobState) -> None:
+    def __init__(self, queue: str, state: JobState, *, paused: bool) -> None:
+        """While a queue is `paused`, its waiting jobs are called paused."""
         super().__init__()
         self.queue = queue
-        self.state = state if state in CLEANABLE else JobState.COMPLETED
+        self.states = (*CLEANABLE, JobState.PAUSED if paused else JobState.WAITING)
+        self.state = state if state in self.states else JobState.COMPLETED
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="clean") as box:
@@ -113,7 +115,7 @@ class CleanScreen(Dialog[CleanWish]):
         self.query_one("#state").focus()
 
     def _show(self) -> None:
-        options = [Choice(state.value, ((state.value, "plain"),)) for state in CLEANABLE]
+        options = [Choice(state.value, ((state.value, "plain"),)) for state in self.states]
         self.query_one("#state", Choices).show(options, self.state.value)
 
     def on_choices_chosen(self, event: Choices.Chosen) -> None:
