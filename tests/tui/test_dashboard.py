@@ -451,6 +451,7 @@ async def test_filter_on_the_overview_narrows_and_escape_widens(
         await pilot.press("slash", *"proc")
         names = [one.key for one in app.screen.query_one("#queues", Rows).rows]
         assert names == ["image-processing", "log-processing"]
+        assert hints(app) == "⏎ keep esc show all"
         await pilot.press("enter", "escape")
         assert len(app.screen.query_one("#queues", Rows).rows) == 8
         assert not app.screen.query_one(Input).display

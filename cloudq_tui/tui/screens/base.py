@@ -134,6 +134,11 @@ class LiveScreen(Roomy[None]):
 class FilterLine(Input):
     """One line at the bottom; hidden until asked for."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "keep"),
+        Binding("escape", "screen.back", "show all"),
+    ]
+
     def __init__(self) -> None:
         super().__init__(placeholder="filter", compact=True, id="filter", select_on_focus=False)
         self.display = False

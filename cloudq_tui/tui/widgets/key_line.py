@@ -6,6 +6,7 @@ from rich.text import Text
 from textual import events
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 
 from cloudq_tui.tui.text import width
 from cloudq_tui.tui.widgets.lines import palette_of
@@ -34,8 +35,11 @@ class KeyLine(Widget):
     def _collect(self) -> None:
         hints: list[tuple[str, str, str]] = []
         seen: set[str] = set()
+        focused = self.screen.focused
         for active in self.screen.active_bindings.values():
             binding = active.binding
+            if isinstance(focused, Input) and active.node is not focused:
+                continue  # what is typed there is text
             if not binding.show or not active.enabled or not binding.description or binding.action in seen:
                 continue
             seen.add(binding.action)
