@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cloudq_tui.models.alert import Alert, AlertRule
@@ -18,6 +19,10 @@ _WORST_FIRST = (
     AlertRule.WAITING,
     AlertRule.DURATION,
 )
+
+
+_CALL = re.compile(r"^Error -?\d+ .*?\. (?=\w)")
+"""How the client begins a reason, with the address again: `Error 111 connecting to host:6379. `."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,8 @@ def away(pulse: Pulse) -> Line:
     when = f"retrying in {pulse.retry_in}s" if pulse.retry_in > 0 else "retrying now"
     # Which Redis stands in line 1; what is wrong with it comes last in the error's sentence and must not be cut.
     where, _, what = pulse.reason.partition(" cannot be used: ")
-    return (("✗ ", "bad"), (f"Redis away, {when}: ", "bad"), (visible(what or where), "plain"))
+    reason = _CALL.sub("", what or where)
+    return (("✗ ", "bad"), (f"Redis away, {when}: ", "bad"), (visible(reason), "plain"))
 
 
 def status_line(
@@ -90,8 +96,8 @@ def worst(snapshot: Snapshot) -> tuple[QueueView, Alert] | None:
     return min(found, key=lambda item: (rank[item[1].rule], -item[0].counts.failed), default=None)
 
 
-def headline(snapshot: Snapshot | None, selected: str, worker_alive: bool | None) -> Line:
-    """Line 2: the worst thing in words, with the key that goes there."""
+def headline(snapshot: Snapshot | None, selected: str, worker_alive: bool | None, columns: int) -> Line:
+    """Line 2: the worst thing in words, with the key that goes there. What does not fit is cut from the words."""
     if snapshot is None:
         return ((" reading the queues…", "dim"),)
     if worker_alive is False:
@@ -104,10 +110,9 @@ def headline(snapshot: Snapshot | None, selected: str, worker_alive: bool | None
     others = len({queue.name for queue in snapshot.queues if queue.alerts}) - 1
     line: list[Span] = [(f" {mark.glyph} ", mark.tone), (visible(view.name), "strong")]
     line.append((f"  {_without_name(visible(alert.text), view.name)}", "plain"))
-    if others:
-        line.append((f"  +{others} more", "warn"))
-    line.append(("  ⏎ open" if selected == view.name else "  ! go there", "accent"))
-    return tuple(line)
+    tail: list[Span] = [(f"  +{others} more", "warn")] if others else []
+    tail.append(("  ⏎ open" if selected == view.name else "  ! go there", "accent"))
+    return (*render.cut(line, columns - sum(width(text) for text, _ in tail)), *tail)
 
 
 def _without_name(sentence: str, name: str) -> str:

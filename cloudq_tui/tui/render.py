@@ -159,15 +159,20 @@ def sides(left: Iterable[Span], right: Iterable[Span], columns: int) -> Line:
     the eye looks for."""
     tail = tuple(right)
     room = columns - sum(width(text) for text, _ in tail)
-    head: list[Span] = []
-    for text, tone in left:
-        if width(text) > room:
-            head.append((fit(text, room), tone))
-            room = 0
-            break
-        head.append((text, tone))
-        room -= width(text)
+    head = cut(left, room)
+    room -= sum(width(text) for text, _ in head)
     return (*head, (" " * max(0, room), "plain"), *tail)
+
+
+def cut(line: Iterable[Span], columns: int) -> Line:
+    """As much of a line as fits, with an ellipsis where it ends early."""
+    kept: list[Span] = []
+    for text, tone in line:
+        if width(text) > columns:
+            return (*kept, (fit(text, columns), tone))
+        kept.append((text, tone))
+        columns -= width(text)
+    return tuple(kept)
 
 
 def number(value: int, tone: Tone = "plain") -> Span:

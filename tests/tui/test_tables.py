@@ -88,26 +88,31 @@ def test_active_rows_fill_the_width(screen: int) -> None:
 
 
 def test_all_well_is_said_once() -> None:
-    assert render.plain(headline.headline(healthy().snapshot(), "email", None)) == " ✓ all queues healthy"
+    assert render.plain(headline.headline(healthy().snapshot(), "email", None, 80)) == " ✓ all queues healthy"
 
 
 def test_the_worst_thing_comes_in_words_with_the_key_that_goes_there() -> None:
     snapshot = failing().snapshot()
-    assert render.plain(headline.headline(snapshot, "email", None)).endswith("⏎ open")
-    line = render.plain(headline.headline(snapshot, "sms", None))
+    assert render.plain(headline.headline(snapshot, "email", None, 80)).endswith("⏎ open")
+    line = render.plain(headline.headline(snapshot, "sms", None, 80))
     assert line == " ✗ email  119 failed, 17.2% of the last 15 minutes  ! go there"
+    narrow = render.plain(headline.headline(snapshot, "sms", None, 45))
+    assert narrow == " ✗ email  119 failed, 17.2% of t…  ! go there"
+    assert width(narrow) == 45
 
 
 def test_a_failure_rate_comes_before_a_late_queue_and_others_are_counted() -> None:
     fake = failing()
     fake.alerts["sms"] = [Alert("sms", AlertRule.WAITING, "5,000 jobs wait")]
     fake.alerts["data-export"] = [Alert("data-export", AlertRule.NO_WORKER, "no live worker")]
-    assert "email  119 failed" in render.plain(headline.headline(fake.snapshot(), "", None))
-    assert "+2 more" in render.plain(headline.headline(fake.snapshot(), "", None))
+    assert "email  119 failed" in render.plain(headline.headline(fake.snapshot(), "", None, 80))
+    assert "+2 more" in render.plain(headline.headline(fake.snapshot(), "", None, 80))
 
 
 def test_a_dead_embedded_worker_is_told() -> None:
-    assert "embedded worker" in render.plain(headline.headline(healthy().snapshot(), "", worker_alive=False))
+    assert "embedded worker" in render.plain(
+        headline.headline(healthy().snapshot(), "", worker_alive=False, columns=80)
+    )
 
 
 @pytest.mark.parametrize("columns", [60, 80, 140])
@@ -140,6 +145,8 @@ def test_the_live_mark() -> None:
     assert render.plain(away) == "✗ Redis away, retrying in 3s: connection refused"
     told = headline.away(Pulse(reason="Redis at embedded (/a/long/folder) cannot be used: no answer in 2 s"))
     assert render.plain(told) == "✗ Redis away, retrying now: no answer in 2 s"
+    client = "Redis at redis://h:1/1 cannot be used: Error 111 connecting to h.example.com:1. Connection refused"
+    assert render.plain(headline.away(Pulse(reason=client))) == "✗ Redis away, retrying now: Connection refused"
 
 
 def test_totals_drop_from_the_right() -> None:

@@ -72,7 +72,7 @@ class OverviewScreen(LiveScreen):
         line = self.query_one("#headline", LineView)
         line.set_class(bool(pulse.reason), "-away")
         selected = self.query_one("#queues", Rows).current
-        line.show(self.banner() or headline.headline(snapshot, selected, app.worker_alive()))
+        line.show(self.banner() or headline.headline(snapshot, selected, app.worker_alive(), columns))
 
     def _show_queues(self, snapshot: Snapshot, columns: int) -> None:
         queues = [view for view in snapshot.queues if self.matches(view.name)]
