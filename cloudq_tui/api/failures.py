@@ -60,6 +60,8 @@ async def _bad_request(_: Request, error: Exception) -> JSONResponse:
     place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path")]
     field = "" if first.get("type") == "json_invalid" else ".".join(place)
     message = str(first.get("msg", "the request cannot be read"))
+    if first.get("loc", ())[:1] == ("body",) and not field:
+        message = "the body must be a JSON object, sent with content-type: application/json"
     return answer(422, "invalid", f"{field}: {message}" if field else message, field)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
@@ -185,6 +186,9 @@ def test_a_bad_payload_names_its_field_and_queues_nothing(client: httpx.Client, 
         refused = client.post("/queues/test/send-email", content=content, headers={"Content-Type": "application/json"})
         assert refused.status_code == 422
         assert refused.json()["error"]["message"]
+    untyped = client.post("/queues/test/send-email", content=json.dumps(MAIL))
+    assert refusal(untyped) == (422, "invalid")
+    assert "content-type: application/json" in untyped.json()["error"]["message"]
     assert operations.count("email", "waiting") == 0
 
 
