@@ -37,7 +37,10 @@ def demo_stage(folder: Path | None = None) -> Iterator[tuple[Runtime, EmbeddedWo
     demo.
     """
     folder = folder or demo_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"the demo's folder {folder}: {error.strerror}; set XDG_DATA_HOME") from None
     plain = load_settings()
     module = _scenery_of(plain)
     with module.scenery(folder) as scenery:

@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from cloudq_tui.demo import demo_stage
+from cloudq_tui.errors import SettingsError
 from cloudq_tui.models.job import JobOptions, JobState
 from cloudq_tui.services.operations import QueueOperations
 
@@ -238,6 +240,12 @@ def test_a_refusal_is_one_line_and_status_1(shell: Shell, arguments: list[str], 
     said = shell(*arguments)
     assert (said.status, said.out) == (1, "")
     assert reason in one_line(said.err)
+
+
+def test_a_demo_that_has_no_place_to_write_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"the demo's folder .*file/demo: Not a directory; set XDG_DATA_HOME"):
+        demo_stage(tmp_path / "file" / "demo").__enter__()
 
 
 @pytest.mark.parametrize(
