@@ -56,7 +56,8 @@ class QueueView:
     `failure_rate` (0 to 1) is over the finishes of the last 15 minutes, None below 20 finishes.
     `in_rate` and `out_rate` are jobs per second over the last 30 s; `history` is finishes per 5 s slot over the
     last 60 s, oldest first (12 numbers); `mean_duration` is ms over the last 15 minutes, None without finishes.
-    `oldest_waiting` is the epoch ms since which the oldest job waits.
+    `oldest_waiting` is the epoch ms since which the oldest job waits. `concurrency` is how many jobs the settings let
+    run at one time, 0 without a limit.
     """
 
     name: str
@@ -70,6 +71,7 @@ class QueueView:
     oldest_waiting: int | None = None
     history: tuple[int, ...] = ()
     limiter: LimiterState | None = None
+    concurrency: int = 0
     workers: int = 0
     alerts: tuple[Alert, ...] = ()
 

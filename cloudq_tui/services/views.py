@@ -11,7 +11,7 @@ from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import Invalid, JobNotFound, QueueNotFound
 from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
 from cloudq_tui.models.job import Job, JobState
-from cloudq_tui.models.queue import Preview, QueueStatus, Snapshot
+from cloudq_tui.models.queue import Preview, QueueStatus, QueueView, Snapshot
 from cloudq_tui.models.worker import WorkerInfo
 from cloudq_tui.services.alerts import queue_alerts
 from cloudq_tui.services.catalog import Catalog
@@ -53,10 +53,7 @@ class QueueViews:
         """Everything the overview shows, with the alerts that hold now; one round trip."""
         seen = self._reader.snapshot(self.queue_names())
         self._known = (time.monotonic(), seen.known)
-        views = tuple(
-            replace(view, alerts=queue_alerts(view, self.settings, now=seen.timestamp)) for view in seen.queues
-        )
-        return replace(seen, queues=views)
+        return replace(seen, queues=tuple(self._view(view, seen.timestamp) for view in seen.queues))
 
     def all_queues_status(self) -> list[QueueStatus]:
         """The counts of every queue."""
@@ -149,6 +146,11 @@ class QueueViews:
             return
         if queue not in self._used(fresh=True):
             raise QueueNotFound(f"no queue {queue!r}; there are {', '.join(self.queue_names()) or 'none'}")
+
+    def _view(self, view: QueueView, now: int) -> QueueView:
+        own = self.settings.queues.get(view.name)
+        alerts = queue_alerts(view, self.settings, now=now)
+        return replace(view, alerts=alerts, concurrency=own.concurrency if own else 0)
 
     def _seen(self, job: Job) -> Job:
         return mask_job(job) if self._mask else job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudq_tui.models.alert import AlertRule
 from cloudq_tui.models.job import Job, JobState
 from cloudq_tui.models.queue import LimiterState, Pause, QueueView
 from cloudq_tui.tui import render
@@ -32,7 +33,10 @@ def queue(view: QueueView, now: int) -> list[Line]:
         found.append((("✗ ", "bad"), ("no live worker serves it", "plain")))
     if view.limiter is not None:
         found.append(_limiter(view.limiter, now))
-    found += [(("▲ ", "warn"), (visible(alert.text), "plain")) for alert in view.alerts]
+    if view.concurrency:
+        found.append(_concurrency(view))
+    told = [alert for alert in view.alerts if alert.rule != AlertRule.NO_WORKER]  # that one stands above
+    found += [(("▲ ", "warn"), (visible(alert.text), "plain")) for alert in told]
     counts = view.counts
     found.append(
         (
@@ -57,6 +61,17 @@ def _limiter(limit: LimiterState, now: int) -> Line:
     return (("✗ ", "bad"), (f"limited: none of {per} left{frees}", "plain"))
 
 
+def _full(view: QueueView) -> bool:
+    return 0 < view.concurrency <= view.counts.active
+
+
+def _concurrency(view: QueueView) -> Line:
+    most = f"{render.exact(view.counts.active)} of {render.exact(view.concurrency)} jobs at one time"
+    if _full(view):
+        return (("✗ ", "bad"), (f"concurrency full: {most}", "plain"))
+    return (("✓ ", "good"), (f"concurrency: {most}", "plain"))
+
+
 def verdict(view: QueueView, now: int) -> str:
     """The same in one short sentence."""
     if view.pause is not None:
@@ -65,7 +80,9 @@ def verdict(view: QueueView, now: int) -> str:
         return "no live worker serves it"
     if view.limiter is not None and not view.limiter.left:
         return "limited: the limiter has no start left"
-    return "nothing holds it up"
+    if _full(view):
+        return f"concurrency full: {render.plural(view.counts.active, 'job')} of this queue run, as many as may"
+    return "waits its turn; nothing holds the queue up"
 
 
 def job(found: Job, view: QueueView | None, now: int) -> str:

@@ -275,6 +275,11 @@ def test_the_snapshot_carries_the_alerts(operations: QueueOperations) -> None:
     assert [alert.rule for alert in view.alerts] == [AlertRule.NO_WORKER]
 
 
+def test_the_snapshot_says_how_many_jobs_may_run_at_one_time(operations: QueueOperations) -> None:
+    allowed = {view.name: view.concurrency for view in operations.snapshot().queues}
+    assert (allowed["email"], allowed["data-export"]) == (0, 2)
+
+
 def test_a_snapshot_is_one_round_trip(operations: QueueOperations, connection: Connection) -> None:
     operations.snapshot()
     sent: list[int] = []

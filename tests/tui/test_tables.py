@@ -167,6 +167,12 @@ def test_why_a_queue_stands() -> None:
     assert why.verdict(limited, NOON) == "limited: the limiter has no start left"
     lines = [render.plain(line) for line in why.queue(limited, NOON)]
     assert "✗ limited: none of 100 starts in 1.0s left, the next in 0.4s" in lines
+    full = QueueView("data-export", QueueCounts(waiting=9, active=2), workers=1, concurrency=2)
+    assert why.verdict(full, NOON) == "concurrency full: 2 jobs of this queue run, as many as may"
+    assert "✗ concurrency full: 2 of 2 jobs at one time" in [render.plain(line) for line in why.queue(full, NOON)]
+    free = replace(full, counts=QueueCounts(waiting=9, active=1))
+    assert why.verdict(free, NOON) == "waits its turn; nothing holds the queue up"
+    assert "✓ concurrency: 1 of 2 jobs at one time" in [render.plain(line) for line in why.queue(free, NOON)]
 
 
 def test_why_a_job_is_where_it_is() -> None:
