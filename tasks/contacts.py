@@ -16,6 +16,7 @@ from cloudq_tui.services.masking import mask_phone, mask_text
 __all__ = [
     "Mailbox",
     "e164",
+    "header_text",
     "mask_address",
     "mask_phone",
     "one_line",
@@ -70,9 +71,23 @@ def one_line(text: str) -> str:
     return text
 
 
+def header_text(text: str) -> str:
+    """Return `text` unchanged, or raise ValueError if it could start another header line once it is written.
+
+    Python's email package decodes what looks like an encoded word (RFC 2047), and many of its versions write
+    the line break inside of one as it is.
+    """
+    one_line(text)
+    if "?=" in text.partition("=?")[2]:
+        raise ValueError("must not contain an encoded word (=?...?=): give the text itself")
+    return text
+
+
 def parse_mailbox(text: str) -> Mailbox:
     """Parse `user@example.com` or `Name <user@example.com>`. Raises ValueError with the reason."""
     one_line(text)
+    if "=?" in text:  # the word could end in the next address of the same header
+        raise ValueError("must not contain the start of an encoded word (=?)")
     name, address = "", text.strip()
     if named := _NAMED.fullmatch(address):
         name, address = _display_name(named["name"].strip()), named["address"].strip()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from tasks.contacts import one_line, parse_mailbox, writable
+from tasks.contacts import header_text, parse_mailbox, writable
 from tasks.payloads.base import MAX_BATCH, Payload, Text, as_list, one_or_many, plain_list
 
 
@@ -29,7 +29,7 @@ Addresses = Annotated[
 class Attachment(Payload):
     """One attached file: from a path on the worker's host, or with its content in the payload."""
 
-    filename: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(one_line)]
+    filename: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(header_text)]
     """The name the receiver sees; no folders."""
     path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(writable)] | None = None
     """A file inside one of `email.attachment_roots` of the worker."""
@@ -77,7 +77,7 @@ class SendEmail(Payload):
 
     to: Addresses
     """One address or a list; `Name <user@example.com>` is accepted."""
-    subject: Annotated[str, Field(max_length=998), AfterValidator(one_line)]
+    subject: Annotated[str, Field(max_length=998), AfterValidator(header_text)]
     """One line."""
     html: Text | None = None
     """The body as HTML."""

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from cloudq_tui.errors import Cancelled, Deferred, PermanentFailure, TemporaryFailure
+from cloudq_tui.errors import Cancelled, Deferred, InvalidPayload, PermanentFailure, TemporaryFailure
 from tasks.clients.attachments import AttachmentFiles
 from tasks.clients.smtp import SmtpServer
-from tasks.payloads import SendEmail, SendScheduledEmail
+from tasks.mail import compose
+from tasks.payloads import SendEmail, SendScheduledEmail, parse_payload
 from tasks.processors.email import send_email, send_scheduled_email
 
 
@@ -45,6 +48,34 @@ def test_both_bodies_copies_and_headers(server: SmtpServer, files: Any, mailbox:
     assert message.get_content_type() == "multipart/alternative"
     assert [part.get_content().strip() for part in message.iter_parts()] == ["Hällo", "<p>Hällo</p>"]
     assert (result["accepted"], result["refused"]) == (4, [])
+
+
+# What header syntax is made of: quoting, encoded words, parameters of RFC 2231, escaped line breaks.
+PIECES = ["=?", "?=", "utf-8", "?q?", "DQpCY2M6eA", "''", "%0D%0A", "*=", "filename", "=?utf-8?q?=0D=0ABcc:_x", "=0A?="]
+HEADER = st.lists(st.sampled_from([*PIECES, *' "<>,;:()@=?ab\u00e9']), max_size=12).map("".join)
+
+
+@given(subject=HEADER, name=HEADER, other=HEADER, filename=HEADER)
+@example(subject="2+2=?", name="a", other="b", filename="=?utf-8?q?a")
+def test_no_text_becomes_a_header(subject: str, name: str, other: str, filename: str) -> None:
+    fields = {
+        "to": [f"{name} <a@example.com>", f"{other} <b@example.com>"],
+        "subject": subject,
+        "text": "x",
+        "from": "c@example.com",
+        "attachments": [{"filename": filename or "x", "content": "x"}],
+    }
+    try:
+        payload = parse_payload(SendEmail, fields)
+    except InvalidPayload:
+        return
+    message = compose(payload, job_id="1", index=0, default_sender="", read=lambda _: b"").message
+    head, *parts = bytes(message).split(b"\r\n\r\n")
+    names = [line.partition(b":")[0] for line in head.splitlines() if line[:1] not in b" \t"]
+    assert names == [b"From", b"To", b"Subject", b"Date", b"Message-ID", b"MIME-Version", b"Content-Type"]
+    attached = parts[-3].splitlines()[1:]
+    names = [line.partition(b":")[0] for line in attached if line[:1] not in b" \t"]
+    assert set(names) == {b"Content-Type", b"Content-Transfer-Encoding", b"Content-Disposition", b"MIME-Version"}
 
 
 def test_steps_and_percentages(server: SmtpServer, files: Any, job: Any) -> None:
