@@ -15,9 +15,11 @@ from typing import BinaryIO
 from tasks.apk.errors import BadApk
 
 _END = struct.Struct("<4s4H2IH")
+_LOCAL = struct.Struct("<4s2xHH4xIII4x")
+_SIZES_FOLLOW = 8  # a flag: the header has no sizes, they come after the data
 _MAGIC = b"APK Sig Block 42"
 _MOST_BLOCK = 32 * 1024**2
-_MOST_ENTRIES = 200_000
+_MOST_DIRECTORY = 64 * 1024**2
 CHUNK = 1024**2
 
 
@@ -35,7 +37,8 @@ class Layout:
 def read_layout(file: BinaryIO) -> Layout:
     """Find the parts. Raises BadApk."""
     size = file.seek(0, 2)
-    end, directory = _end_record(file, size)
+    end, directory, entries = _end_record(file, size)
+    _check_directory(file, directory, end, entries)
     file.seek(0)
     if file.read(4) != b"PK\3\4":
         raise BadApk("it does not begin with a ZIP entry")
@@ -43,7 +46,7 @@ def read_layout(file: BinaryIO) -> Layout:
     return Layout(block, directory, end, size, pairs)
 
 
-def _end_record(file: BinaryIO, size: int) -> tuple[int, int]:
+def _end_record(file: BinaryIO, size: int) -> tuple[int, int, int]:
     start = max(0, size - _END.size - 0xFFFF)
     file.seek(start)
     tail = file.read()
@@ -58,7 +61,21 @@ def _end_record(file: BinaryIO, size: int) -> tuple[int, int]:
         raise BadApk("it is a ZIP64 file")
     if disk or first or here != entries or offset + length != end:
         raise BadApk("its central directory does not end at its end record")
-    return end, offset
+    return end, offset, entries
+
+
+def _check_directory(file: BinaryIO, start: int, end: int, entries: int) -> None:
+    """Raises BadApk unless it lists as many entries as the end record says: some readers go by that number."""
+    if end - start > _MOST_DIRECTORY:
+        raise BadApk("its central directory is too large")
+    file.seek(start)
+    directory = file.read(end - start)
+    at = found = 0
+    while at + 46 <= len(directory) and directory.startswith(b"PK\1\2", at):
+        at += 46 + sum(struct.unpack_from("<3H", directory, at + 28))
+        found += 1
+    if at != len(directory) or found != entries:
+        raise BadApk("its central directory is not what its end record says")
 
 
 def _signing_block(file: BinaryIO, directory: int) -> tuple[int, dict[int, bytes]]:
@@ -97,12 +114,27 @@ def open_entries(file: BinaryIO) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, UnicodeError) as error:
         raise BadApk(f"its entries cannot be listed: {error}") from None
-    names = archive.namelist()
-    if len(names) > _MOST_ENTRIES:
-        raise BadApk(f"it has more than {_MOST_ENTRIES} entries")
-    if len(set(names)) != len(names):
+    entries = archive.infolist()
+    if len({one.filename for one in entries}) != len(entries):
         raise BadApk("it has two entries of one name")
+    if any(one.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} for one in entries):
+        raise BadApk("an entry is packed in a way that Android does not know")
     return archive
+
+
+def check_headers(file: BinaryIO, archive: zipfile.ZipFile) -> None:
+    """Raises BadApk when an entry's own header says something else of it than the directory does."""
+    for one in archive.infolist():
+        file.seek(one.header_offset)
+        header = file.read(_LOCAL.size).ljust(_LOCAL.size, b"\0")
+        magic, flags, method, *numbers = _LOCAL.unpack(header)
+        if (
+            magic != b"PK\3\4"
+            or method != one.compress_type
+            or (flags ^ one.flag_bits) & _SIZES_FOLLOW
+            or not (flags & _SIZES_FOLLOW or numbers == [one.CRC, one.compress_size, one.file_size])
+        ):
+            raise BadApk(f"the headers of an entry disagree: {one.filename[:100]}")
 
 
 def read_entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
@@ -129,3 +161,5 @@ def entry_chunks(archive: zipfile.ZipFile, name: str, most: int) -> Iterator[byt
         if type(error).__module__ in {"zlib", "lzma", "bz2"}:
             raise BadApk(f"{name} cannot be unpacked") from None
         raise
+    if seen <= most and seen != archive.getinfo(name).file_size:
+        raise BadApk(f"{name} is not as long as it says")

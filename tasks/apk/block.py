@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 from tasks.apk.archive import CHUNK, Layout
 from tasks.apk.errors import BadApk
-from tasks.apk.keys import Algorithm, encoded, public_key, verify
+from tasks.apk.keys import MOST_SIGNERS, Algorithm, encoded, public_key, verify
 
 V2, V3, V31 = 0x7109871A, 0xF05368C0, 0x1B93AD61
 NAMES = {V2: "v2", V3: "v3", V31: "v3.1"}
-_ALGORITHMS = {
+ALGORITHMS = {
     0x0101: Algorithm("rsa", "sha256", pss=True),
     0x0102: Algorithm("rsa", "sha512", pss=True),
     0x0103: Algorithm("rsa", "sha256"),
@@ -25,7 +25,6 @@ _ALGORITHMS = {
 }
 _STRIPPED = 0xBEEFF00D  # in scheme 2: which newer scheme signed too
 _ROTATED = 0x559F8B02  # in scheme 3: scheme 3.1 signed too, from this SDK on
-_MOST_SIGNERS = 10
 _FOREVER = 0x7FFFFFFF
 
 
@@ -77,7 +76,7 @@ def block_signers(scheme: int, value: bytes) -> list[BlockSigner]:
     """The signers of one scheme, each signature checked. Raises BadApk."""
     fields = Fields(value)
     found = [_signer(scheme, part) for part in fields.parts()]
-    if fields or not 0 < len(found) <= _MOST_SIGNERS:
+    if fields or not 0 < len(found) <= MOST_SIGNERS:
         raise BadApk(f"its {NAMES[scheme]} block has {len(found)} signers, or more after them")
     return found
 
@@ -101,7 +100,7 @@ def _signer(scheme: int, part: bytes) -> BlockSigner:
         raise BadApk("a signer's range of SDKs is not what it signed")
     if list(digests) != list(signatures):
         raise BadApk("a signer's digests and signatures are not of the same kinds")
-    known = {kind: _ALGORITHMS[kind] for kind in signatures if kind in _ALGORITHMS}
+    known = {kind: ALGORITHMS[kind] for kind in signatures if kind in ALGORITHMS}
     if not known:
         raise BadApk("a signer uses no algorithm known here")
     owner = public_key(certificates[0])

@@ -14,7 +14,7 @@ from asn1crypto import cms
 
 from tasks.apk.archive import entry_chunks, read_entry
 from tasks.apk.errors import BadApk
-from tasks.apk.keys import Algorithm, Hash, public_key, verify
+from tasks.apk.keys import MOST_SIGNERS, Algorithm, Hash, public_key, verify
 
 _MANIFEST = "META-INF/MANIFEST.MF"
 _MOST = 64 * 1024**2  # bytes of a manifest or signature file
@@ -41,6 +41,8 @@ def jar_signers(archive: zipfile.ZipFile, schemes: set[int], progress: Callable[
     files = sorted(name for name in names if re.fullmatch(r"META-INF/[^/]+\.SF", name, re.IGNORECASE))
     if _MANIFEST not in names or not files:
         raise BadApk("it is not signed")
+    if len(files) > MOST_SIGNERS:
+        raise BadApk(f"it has more than {MOST_SIGNERS} signers")
     manifest = read_entry(archive, _MANIFEST, _MOST)
     sections = _sections(manifest)
     certificates = [_signer(archive, names, name, manifest, sections, schemes) for name in files]

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from tasks.apk.errors import BadApk
 
+MOST_SIGNERS = 10
+"""Of one package by one scheme."""
 Hash = Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
 _HASHES: dict[Hash, hashes.HashAlgorithm] = {
     "sha1": hashes.SHA1(),  # noqa: S303 - scheme 1 of old packages; Android takes it too
@@ -36,7 +38,7 @@ def public_key(certificate: bytes) -> PublicKeyTypes:
     """The key of a DER certificate. Raises BadApk."""
     try:
         return x509.load_der_x509_certificate(certificate).public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
         raise BadApk("a signer's certificate cannot be read") from None
 
 

@@ -2,7 +2,7 @@
 
 The format is AOSP's frameworks/base/libs/androidfw/include/androidfw/ResourceTypes.h: a string pool, a map from
 attribute names to resource ids, then elements. Attributes are taken by their ids, as Android takes them: a name in
-the pool can be a lie.
+the pool can be a lie. Only the package's is a plain name, of no namespace.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ from dataclasses import dataclass
 
 from tasks.apk.errors import BadApk
 
-_XML, _POOL, _ELEMENT, _MAP = 0x0003, 0x0001, 0x0102, 0x0180
+_XML, _POOL, _ELEMENT, _END, _MAP = 0x0003, 0x0001, 0x0102, 0x0103, 0x0180
 _STRING, _INTEGERS = 0x03, frozenset({0x10, 0x11})
 _VERSION_CODE, _VERSION_MAJOR = 0x0101021B, 0x01010576
 _MIN_SDK, _TARGET_SDK = 0x0101020C, 0x01010270
 _MOST_STRINGS = 100_000
+_ATTRIBUTE = 20  # bytes of one
+_NOWHERE = 0xFFFFFFFF  # the namespace of a name that has none
+
+Attributes = dict[str | int, str | int]
+"""By name or by resource id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,8 @@ def _read(data: bytes) -> Manifest:
         raise BadApk("its manifest is not binary XML")
     strings: list[str] = []
     ids: tuple[int, ...] = ()
-    found: dict[str, dict[str | int, str | int]] = {}
-    at = header
+    found: dict[str, Attributes] = {}
+    at, depth = header, 0
     while at < size:
         kind, header, length = struct.unpack_from("<HHI", data, at)
         if length < 8 or at + length > size:
@@ -55,21 +60,32 @@ def _read(data: bytes) -> Manifest:
         elif kind == _MAP:
             ids = struct.unpack_from(f"<{(length - header) // 4}I", chunk, header)
         elif kind == _ELEMENT:
-            name, attributes = _element(chunk, header, strings, ids)
-            if not found and name != "manifest":
-                raise BadApk("its manifest begins with something else")
-            found.setdefault(name, attributes)
+            _keep(found, depth, *_element(chunk, header, strings, ids))
+            depth += 1
+        elif kind == _END:
+            depth -= 1
         at += length
     return _facts(found)
 
 
-def _facts(found: dict[str, dict[str | int, str | int]]) -> Manifest:
+def _keep(found: dict[str, Attributes], depth: int, name: str, attributes: Attributes) -> None:
+    """Keep what an element says if it stands where Android looks: the root, and uses-sdk directly below it."""
+    if not found and name != "manifest":
+        raise BadApk("its manifest begins with something else")
+    if depth != (1 if name == "uses-sdk" else 0):
+        return
+    if name in found:
+        raise BadApk(f"its manifest has two of {name[:100]}")
+    found[name] = attributes
+
+
+def _facts(found: dict[str, Attributes]) -> Manifest:
     root, uses = found.get("manifest", {}), found.get("uses-sdk", {})
     package = root.get("package")
     if not isinstance(package, str) or not package:
         raise BadApk("its manifest names no package")
 
-    def number(attributes: dict[str | int, str | int], key: int, default: int) -> int:
+    def number(attributes: Attributes, key: int, default: int) -> int:
         value = attributes.get(key, default)
         return value if isinstance(value, int) else default
 
@@ -78,19 +94,21 @@ def _facts(found: dict[str, dict[str | int, str | int]]) -> Manifest:
     return Manifest(package, high << 32 | low, least, number(uses, _TARGET_SDK, least))
 
 
-def _element(
-    chunk: bytes, header: int, strings: list[str], ids: tuple[int, ...]
-) -> tuple[str, dict[str | int, str | int]]:
+def _element(chunk: bytes, header: int, strings: list[str], ids: tuple[int, ...]) -> tuple[str, Attributes]:
     _, name, first, width, count = struct.unpack_from("<IIHHH", chunk, header)
-    attributes: dict[str | int, str | int] = {}
+    if count and width < _ATTRIBUTE:
+        raise BadApk("the attributes of its manifest overlap")
+    attributes: Attributes = {}
     for index in range(count):
         where = header + first + index * width
-        _, key, _, _, typed, value = struct.unpack_from("<IIIHxBI", chunk, where)
-        identity: str | int = ids[key] if key < len(ids) and ids[key] else strings[key]
-        if typed == _STRING:
-            attributes[identity] = strings[value]
-        elif typed in _INTEGERS:
-            attributes[identity] = value
+        space, key, _, _, typed, value = struct.unpack_from("<IIIHxBI", chunk, where)
+        identities: list[str | int] = [strings[key]] if space == _NOWHERE else []
+        if key < len(ids) and ids[key]:
+            identities.append(ids[key])
+        for identity in identities:
+            if identity in attributes:
+                raise BadApk("its manifest says one thing twice")
+            attributes[identity] = strings[value] if typed == _STRING else value if typed in _INTEGERS else ""
     return strings[name], attributes
 
 
@@ -100,7 +118,13 @@ def _strings(chunk: bytes, header: int) -> list[str]:
         raise BadApk("its manifest has too many strings")
     offsets = struct.unpack_from(f"<{count}I", chunk, header)
     decode = _utf8 if flags & 0x100 else _utf16
-    return [decode(chunk, start + offset) for offset in offsets]
+    found, length = [], 0
+    for offset in offsets:
+        found.append(decode(chunk, start + offset))
+        length += len(found[-1])
+        if length > len(chunk):
+            raise BadApk("the strings of its manifest overlap")
+    return found
 
 
 def _utf8(chunk: bytes, at: int) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from tasks.apk.archive import open_entries, read_entry, read_layout
+from tasks.apk.archive import check_headers, open_entries, read_entry, read_layout
 from tasks.apk.block import NAMES, V2, V3, V31, block_signers, check_contents, check_stripping
 from tasks.apk.errors import BadApk
 from tasks.apk.jar import jar_signers
+from tasks.apk.lineage import check_lineage
 from tasks.apk.manifest import Manifest, read_manifest
 
 _MOST_MANIFEST = 16 * 1024**2
@@ -55,6 +56,8 @@ def verify_apk(file: BinaryIO, progress: Callable[[int], None] = lambda _: None)
         raise BadApk("its v3 signature was taken out")
     check_stripping(schemes)
     everyone = [signer for signers in schemes.values() for signer in signers]
+    for signer in everyone:
+        check_lineage(signer)
     if everyone:
         check_contents(file, layout, everyone, progress)
     with open_entries(file) as archive:
@@ -62,6 +65,7 @@ def verify_apk(file: BinaryIO, progress: Callable[[int], None] = lambda _: None)
         if not schemes:
             if manifest.target_sdk >= _V1_TOO_OLD:
                 raise BadApk(f"it targets SDK {manifest.target_sdk} and has no v2 signature or newer")
+            check_headers(file, archive)
             certificates = jar_signers(archive, set(), progress)
             return Apk(manifest, (Signers("v1", tuple(certificates), 1, 10_000),))
     found = [

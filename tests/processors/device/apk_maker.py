@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 V2, V3 = 0x7109871A, 0xF05368C0
-STRIPPED = 0xBEEFF00D
+STRIPPED, ROTATION = 0xBEEFF00D, 0x3BA06F8C
 PSS256, RSA256, RSA512, EC256 = 0x0101, 0x0103, 0x0104, 0x0201
 RESOURCE_IDS = {"versionCode": 0x0101021B, "minSdkVersion": 0x0101020C, "targetSdkVersion": 0x01010270}
 
@@ -123,6 +123,8 @@ class Apk:
     payload: bytes = b"dex\n035\0" + bytes(range(256)) * 6000
     alter: Callable[[dict[str, bytes]], None] = lambda _: None
     pkcs7_options: Sequence[pkcs7.PKCS7Options] = ()
+    lineage: Sequence[tuple[Signer, Signer]] = ()
+    """Scheme 3's proof of rotation: each signer with who vouches for it (nobody reads that of the first)."""
 
     def build(self) -> bytes:
         entries = {
@@ -185,9 +187,19 @@ class Apk:
         numbered = struct.pack("<I", self.algorithm) + _field(digest)
         attributes = [struct.pack("<II", STRIPPED, 3)] if scheme == 2 and 3 in newer else []
         sdks = struct.pack("<II", 28, 0x7FFFFFFF) if scheme == 3 else b""
+        if scheme == 3 and self.lineage:
+            attributes.append(struct.pack("<II", ROTATION, 1) + b"".join(map(_field, self._nodes())))
         data = _list([numbered]) + _list([one.der]) + sdks + _list(attributes)
         signature = struct.pack("<I", self.algorithm) + _field(self._signature(one.key, data))
         return _field(data) + sdks + _list([signature]) + _field(one.public)
+
+    def _nodes(self) -> list[bytes]:
+        found = []
+        for index, (one, by) in enumerate(self.lineage):
+            data = _field(one.der) + struct.pack("<I", self.algorithm if index else 0)
+            signature = self._signature(by.key, _field(data)[4:]) if index else b""
+            found.append(_field(data) + struct.pack("<II", 0x17, self.algorithm) + _field(signature))
+        return found
 
     def _signature(self, key: Any, data: bytes) -> bytes:
         digest = hashes.SHA512() if self._hash == "sha512" else hashes.SHA256()

@@ -12,6 +12,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,7 @@ GOOD = {
     "v2-ec": Apk(schemes=[2], signers=[signer("ec", "ec")], algorithm=maker.EC256),
     "v2-two": Apk(schemes=[2], signers=[signer(), signer("two")]),
     "v3": Apk(schemes=[3], min_sdk=28),
+    "v3-rotated": Apk(schemes=[3], min_sdk=28, lineage=[(signer("old"), signer("old")), (signer(), signer("old"))]),
     "v1-v2-v3": Apk(),
 }
 
@@ -94,6 +96,34 @@ def doubled() -> bytes:
 OTHER = signer("somebody else")
 
 
+def rotated(*lineage: tuple[maker.Signer, maker.Signer]) -> Callable[[], bytes]:
+    return Apk(schemes=[3], min_sdk=28, lineage=lineage).build
+
+
+def with_other_header(at: int, size: int) -> bytes:
+    """A package of scheme 1 with other bytes in one entry's own header; the directory's are as they were."""
+    data = Apk(schemes=[1], target_sdk=29).build()
+    start = data.index(b"classes.dex") - 30 + at
+    return data[:start] + b"\x01" * size + data[start + size :]
+
+
+def with_other_count() -> bytes:
+    data = bytearray(Apk(schemes=[1], target_sdk=29).build())
+    struct.pack_into("<2H", data, data.rindex(b"PK\5\6") + 8, 2, 2)
+    return bytes(data)
+
+
+def packed_strangely() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("AndroidManifest.xml", maker.manifest("com.example.app", 7))
+    return out.getvalue()
+
+
+def signed_by(count: int) -> bytes:
+    return Apk(schemes=[1], target_sdk=29, signers=[signer()] * count, payload=b"x").build()
+
+
 def v1(alter: Callable[[dict[str, bytes]], object]) -> Callable[[], bytes]:
     """A package of scheme 1 alone that was altered after it was signed."""
     return Apk(schemes=[1], target_sdk=29, alter=lambda entries: alter(entries) and None).build
@@ -117,6 +147,14 @@ TAMPERED: dict[str, tuple[Callable[[], bytes], str]] = {
     "v1 signature file": (change(SIGNATURE, b"1.0", b"1.1"), "not of its signature file"),
     "v1 other block": (v1(strange_block), "not of its signature file"),
     "v1 no block": (v1(lambda entries: entries.pop("META-INF/CERT0.RSA")), "no signature block"),
+    "v1 header's sizes": (lambda: with_other_header(18, 8), "headers of an entry disagree"),
+    "v1 header's method": (lambda: with_other_header(8, 1), "headers of an entry disagree"),
+    "v1 too many signers": (lambda: signed_by(11), "more than 10 signers"),
+    "count of entries": (with_other_count, "not what its end record says"),
+    "strange packing": (packed_strangely, "Android does not know"),
+    "rotation without a signature": (rotated((OTHER, OTHER), (signer(), signer())), "not that of its signer"),
+    "rotation to another": (rotated((signer(), signer()), (OTHER, signer())), "does not lead to its signer"),
+    "rotation in a circle": (rotated((signer(), signer()), (OTHER, signer()), (signer(), OTHER)), "a signer twice"),
     "v1 for a new target": (lambda: Apk(schemes=[1], target_sdk=30).build(), "targets SDK 30"),
     "v2 payload": (lambda: in_payload(Apk(schemes=[2])), "changed after it was signed"),
     "v3 payload": (lambda: in_payload(Apk(schemes=[3])), "changed after it was signed"),
@@ -135,13 +173,17 @@ TAMPERED: dict[str, tuple[Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
+STRICTER = {"v1 header's method", "v1 too many signers"}
+"""What Debian's apksigner lets pass: some reader of ZIP files goes by that header; later ones count signers too."""
+
+
 @pytest.mark.parametrize("name", TAMPERED)
 def test_tampered_packages(name: str, tmp_path: Path) -> None:
     make, words = TAMPERED[name]
     data = make()
     with pytest.raises(BadApk, match=words):
         verify_apk(io.BytesIO(data))
-    if FULL:
+    if FULL and name not in STRICTER:
         assert not apksigner_takes(data, tmp_path)
 
 
@@ -169,6 +211,58 @@ def test_no_crooked_byte_is_worse_than_a_bad_package() -> None:
             read_manifest(bytes(crooked))
         except BadApk:
             continue
+
+
+def with_old_sdk(before: bytes, after: bytes) -> bytes:
+    """A manifest with a second uses-sdk ahead of its own, between `before` and `after`."""
+    plain = maker.manifest("com.example.app", 7, target_sdk=33)
+    at = plain.rindex(struct.pack("<HHI", 0x102, 16, 76))
+    old = maker.manifest("com.example.app", 7, target_sdk=1)[at : at + 76]
+    made = plain[:at] + before + old + END + after + plain[at:]
+    return made[:4] + struct.pack("<I", len(made)) + made[8:]
+
+
+END = struct.pack("<HHIIIII", 0x103, 16, 24, 1, 0xFFFFFFFF, 0xFFFFFFFF, 5)
+
+
+def test_the_sdks_are_read_where_android_reads_them() -> None:
+    around = struct.pack("<HHIIIIIHHHHHH", 0x102, 16, 36, 1, 0xFFFFFFFF, 0xFFFFFFFF, 3, 20, 20, 0, 0, 0, 0)
+    assert read_manifest(with_old_sdk(around, END)).target_sdk == 33
+    with pytest.raises(BadApk, match="two of uses-sdk"):
+        read_manifest(with_old_sdk(b"", b""))
+
+
+def test_few_bytes_do_not_become_many_strings() -> None:
+    """Every offset of this pool leads to the one long string: 50,000 of them are 1.5 GB."""
+    count, word = 50_000, "x" * 30_000
+    size = 28 + 4 * count + 2 + 2 * len(word)
+    pool = struct.pack("<HHI5I", 1, 28, size, count, 0, 0, 28 + 4 * count, 0) + bytes(4 * count)
+    pool += struct.pack("<H", len(word)) + word.encode("utf-16-le")
+    with pytest.raises(BadApk, match="strings of its manifest overlap"):
+        read_manifest(struct.pack("<HHI", 3, 8, 8 + size) + pool)
+
+
+VERSION = struct.pack("<IIIHBBI", 6, 0, 0xFFFFFFFF, 8, 0, 0x10, 7)
+PACKAGE = struct.pack("<IIIHBBI", 0xFFFFFFFF, 3, 7, 8, 0, 3, 7)
+CROOKED = {
+    # A tag of 20 bytes that counts 65,535 attributes: a manifest of such tags takes hours to read.
+    "attributes that overlap": (
+        struct.pack("<3H", 20, 20, 2),
+        struct.pack("<3H", 20, 0, 65535),
+        "attributes .* overlap",
+    ),
+    "a package of another namespace": (PACKAGE, struct.pack("<I", 6) + PACKAGE[4:], "names no package"),
+    "two packages": (VERSION, PACKAGE, "one thing twice"),
+}
+
+
+@pytest.mark.parametrize("name", CROOKED)
+def test_crooked_manifests(name: str) -> None:
+    old, new, words = CROOKED[name]
+    plain = maker.manifest("com.example.app", 7)
+    assert old in plain
+    with pytest.raises(BadApk, match=words):
+        read_manifest(plain.replace(old, new))
 
 
 def test_the_device_prints_a_certificate_as_java_hashes_it() -> None:
