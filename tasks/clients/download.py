@@ -11,7 +11,6 @@ import functools
 import hashlib
 import ipaddress
 import logging
-import math
 import os
 import queue
 import re
@@ -19,11 +18,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -130,6 +129,7 @@ class _Transfer:
         self._request = request
         self._file = file
         self._mark = request.mark
+        self._url = _parsed(httpx.URL, request.url, "the address of the file")
 
     def run(self) -> None:
         """Until the file is whole; a connection that breaks is taken up again as long as each one brought more."""
@@ -137,6 +137,7 @@ class _Transfer:
             verify=_tls(self._rules.ca_file),
             trust_env=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "cloudq"},
+            limits=httpx.Limits(max_keepalive_connections=0),  # each hop has a connection of its own to cut off
         )
         with client:
             for resumes in range(_MOST_RESUMES + 1):
@@ -151,19 +152,16 @@ class _Transfer:
                         raise self._fault(error) from error
                 else:
                     return
-        raise TemporaryFailure(f"{_place(httpx.URL(self._request.url))} has another version each time")
+        raise TemporaryFailure(f"{_place(self._url)} has another version each time")
 
     def _attempt(self, client: httpx.Client, start: int) -> None:
-        url = httpx.URL(self._request.url)
+        url = self._url
         for _ in range(_MOST_HOPS + 1):
             with self._open(client, url, start) as answer:
                 if answer.status_code not in _REDIRECTS:
                     self._take(answer, start)
                     return
-                try:
-                    url = url.join(answer.headers.get("location", ""))
-                except httpx.InvalidURL:
-                    raise PermanentFailure(f"{_place(url)} redirects to something that is no URL") from None
+                url = _parsed(url.join, answer.headers.get("location", ""), f"what {_place(url)} redirects to")
         raise PermanentFailure(f"{_place(url)}: more than {_MOST_HOPS} redirects")
 
     @contextmanager
@@ -172,36 +170,45 @@ class _Transfer:
         rules, allowed = self._rules, ("https", "http") if self._rules.allow_http else ("https",)
         if url.scheme not in allowed or not url.host:
             raise PermanentFailure(f"{_place(url)}: only https is allowed (devices.download.allow_http)")
-        limit = max(_SHORTEST, min(rules.timeout, self._request.time_remaining()))
-        address = _checked_address(url, limit, private=rules.allow_private)
+        address = _checked_address(url, self._patience(), private=rules.allow_private)
         headers = {"Host": url.netloc.decode("ascii")}
         if start:
             headers |= {"Range": f"bytes={start}-", "If-Range": self._mark}
-        request = client.build_request(
-            "GET", url.copy_with(host=address), headers=headers, timeout=limit, extensions={"sni_hostname": url.host}
-        )
-        answer = client.send(request, stream=True)
-        try:
-            with _cut_off(answer, self._request.time_remaining()):
+        with _cut_off(self._request.time_remaining()) as watch:
+            request = client.build_request(
+                "GET",
+                url.copy_with(host=address),
+                headers=headers,
+                timeout=self._patience(),
+                extensions={"sni_hostname": url.host, "trace": watch},
+            )
+            answer = client.send(request, stream=True)
+            try:
                 yield answer
-        finally:
-            answer.close()
+            finally:
+                answer.close()
+
+    def _patience(self) -> float:
+        return max(_SHORTEST, min(self._rules.timeout, self._request.time_remaining()))
 
     def _take(self, answer: httpx.Response, start: int) -> None:
         """Keep what comes: after what is there when the server goes on from it, else from the beginning."""
-        place = _place(httpx.URL(self._request.url))
+        place = _place(self._url)
         if answer.status_code == 416:
             raise _OtherVersion if start else self._refusal(answer, place)
         if answer.status_code not in {200, 206}:
             raise self._refusal(answer, place)
         if answer.status_code == 206:
             ranged = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("content-range", ""))
-            if ranged is None or int(ranged[1]) != start:
+            if not start or ranged is None or int(ranged[1]) != start:
                 raise PermanentFailure(f"{place} answers with another range than was asked for")
+            if _mark(answer) not in {"", self._mark}:
+                raise _OtherVersion
+            announced = ranged[2]
         else:
             start = 0
-        announced = answer.headers.get("content-length", "")
-        whole = start + int(announced) if announced.isdecimal() and len(announced) < 16 else None
+            announced = answer.headers.get("content-length", "")
+        whole = int(announced) if announced.isdecimal() and len(announced) < 16 else None
         self._check_size(place, whole or 0)
         self._file.seek(start)
         self._file.truncate()
@@ -213,10 +220,11 @@ class _Transfer:
             self._file.write(chunk)
             self._request.progress(done, whole)
         self._file.flush()
+        if whole is not None and done < whole:  # a part of the part that was asked for
+            raise httpx.RemoteProtocolError(f"it ended after {done} of {whole} bytes")
 
     def _new_version(self, answer: httpx.Response, start: int) -> None:
-        tag = answer.headers.get("etag", "")
-        mark = tag if tag and not tag.startswith("W/") else answer.headers.get("last-modified", "")
+        mark = _mark(answer)
         if not start and mark != self._mark:
             self._mark = mark if len(mark) < 512 else ""
             self._request.remember(self._mark)
@@ -236,7 +244,7 @@ class _Transfer:
         return PermanentFailure(words)
 
     def _fault(self, error: httpx.HTTPError) -> JobSignal:
-        place = _place(httpx.URL(self._request.url))
+        place = _place(self._url)
         if isinstance(error, httpx.TimeoutException) or self._request.time_remaining() <= 0:
             return TemporaryFailure(f"timeout: {place}")
         cause: BaseException | None = error
@@ -247,27 +255,47 @@ class _Transfer:
         return TemporaryFailure(f"cannot download from {place}: {peer_words(str(error)) or type(error).__name__}")
 
 
+def _mark(answer: httpx.Response) -> str:
+    """What tells this version of the file from another; "" when nothing does."""
+    tag: str = answer.headers.get("etag", "")
+    return tag if tag and not tag.startswith("W/") else str(answer.headers.get("last-modified", ""))
+
+
 @contextmanager
-def _cut_off(answer: httpx.Response, seconds: float) -> Iterator[None]:
-    """Pull the connection away after `seconds`: a library's timeout begins anew with every byte."""
-    stream = answer.extensions.get("network_stream")
-    connection = stream.get_extra_info("socket") if stream is not None else None
-    if math.isinf(seconds) or not isinstance(connection, socket.socket):
-        yield
-        return
+def _cut_off(seconds: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Gives httpx's trace a watch that pulls the connection away after `seconds`, from its first byte on.
 
-    def cut() -> None:
-        # Not the TLS socket's own shutdown: that takes its state away from under the thread that reads.
-        with suppress(OSError):
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    A library's timeout begins anew with every byte, be it one of the handshake or of a head that never ends.
+    """
+    ends = time.monotonic() + min(seconds, threading.TIMEOUT_MAX - 1)
+    with ExitStack() as done:
 
-    timer = threading.Timer(seconds + 0.1, cut)
-    timer.daemon = True
-    timer.start()
+        def watch(event: str, info: Mapping[str, Any]) -> None:
+            if event != "connection.connect_tcp.complete":
+                return
+            # A second handle on the same connection: TLS takes the first one away from its socket.
+            connection = done.enter_context(info["return_value"].get_extra_info("socket").dup())
+            timer = threading.Timer(max(0.0, ends - time.monotonic()) + 0.1, _shut, [connection])
+            timer.daemon = True
+            timer.start()
+            done.callback(timer.cancel)
+
+        yield watch
+
+
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _parsed(parse: Callable[[str], httpx.URL], text: str, what: str) -> httpx.URL:
+    """Raises PermanentFailure naming `what` when it is no URL, or none whose host can be read."""
     try:
-        yield
-    finally:
-        timer.cancel()
+        url = parse(text)
+        _place(url)
+    except (httpx.InvalidURL, UnicodeError):
+        raise PermanentFailure(f"{what} is no URL") from None
+    return url
 
 
 def _place(url: httpx.URL) -> str:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +29,8 @@ class Shop:
 
     port: int = 0
     etag: str = '"v1"'
+    rest_etag: str = ""
+    most: int = len(BODY)
     break_after: list[int] = field(default_factory=list)
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
@@ -54,15 +57,16 @@ def serving(shop: Shop, context: Any) -> ThreadingHTTPServer:
                 return
             ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             start = int(ranged[1]) if ranged and self.headers.get("If-Range") == shop.etag else 0
+            end = min(len(BODY), start + shop.most) if start else len(BODY)
             self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(BODY) - start))
+            self.send_header("Content-Length", str(end - start))
             if shop.etag:
-                self.send_header("ETag", shop.etag)
+                self.send_header("ETag", shop.rest_etag if start and shop.rest_etag else shop.etag)
             if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(BODY)}")
             self.end_headers()
             most = shop.break_after.pop(0) if shop.break_after else len(BODY)
-            self.wfile.write(BODY[start : start + most])
+            self.wfile.write(BODY[start : min(end, start + most)])
             self.close_connection = True
 
     class Quiet(ThreadingHTTPServer):
@@ -290,6 +294,57 @@ def test_a_server_that_stops_or_drips_is_cut_off_in_time(loader: Downloader, sil
     with pytest.raises(TemporaryFailure, match=r"^timeout: http://localhost"), plain.fetched(hurried):
         pass
     assert time.monotonic() - began < 1.8
+
+
+@pytest.mark.parametrize("endless", [b"X-More: y\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+def test_a_head_that_never_ends_is_cut_off_in_time(endless: bytes, loader: Downloader) -> None:
+    ended = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(b"" if endless.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\n")
+            while not ended.wait(0.05):
+                connection.sendall(endless)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        began = time.monotonic()
+        url = f"http://localhost:{listener.getsockname()[1]}/x"
+        hurried = Request(url, "job-1", lambda: max(0.0, began + 0.5 - time.monotonic()))
+        with (
+            pytest.raises(TemporaryFailure, match=r"^timeout: http"),
+            replace(loader, allow_http=True).fetched(hurried),
+        ):
+            pass
+        took = time.monotonic() - began
+        ended.set()
+        thread.join()
+    assert took < 1.5
+
+
+def test_a_part_of_the_rest_and_the_rest_of_another_version(loader: Downloader, shop: Shop) -> None:
+    """What a server sends in the place of the rest is never put together with the half that is here."""
+    shop.break_after = [1_000_000]
+    shop.most = 500_000
+    with loader.fetched(Request(shop.url(), "job-1", lambda: 9.0)) as file:
+        assert file.read() == BODY
+    assert [asked for _, asked, _ in shop.seen] == ["", *(f"bytes={n}-" for n in range(1_000_000, 3_000_000, 500_000))]
+    shop.seen.clear()
+    shop.break_after = [1_000_000]
+    shop.rest_etag = '"v2"'
+    with loader.fetched(Request(shop.url(), "job-2", lambda: 9.0)) as file:
+        assert file.read() == BODY
+    assert [asked for _, asked, _ in shop.seen] == ["", "bytes=1000000-", ""]
+
+
+@pytest.mark.parametrize("url", ["https://[::1/x", "https://xn--0/secret", "https://a\u200db..\u00df/secret"])
+def test_an_address_that_cannot_be_read_is_refused_without_being_repeated(url: str, loader: Downloader) -> None:
+    request = Request(url, "job-1", lambda: 9.0)
+    with pytest.raises(PermanentFailure, match=r"^the address of the file is no URL$"), loader.fetched(request):
+        pass
 
 
 def test_a_silent_server_and_a_name_server_that_is_silent(
