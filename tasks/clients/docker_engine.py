@@ -129,6 +129,11 @@ class EngineSession:
         said = peer_words(f"{why} {last.decode(errors='replace')}".strip())
         return f"its container ended with status {state.get('ExitCode')}" + (f": {said}" if said else "")
 
+    def require(self, image: str) -> None:
+        """Raises PermanentFailure when the engine lacks it: known before anything is given up for it."""
+        with self._calling("inspect") as api:
+            api.inspect_image(image)
+
     # acting -----------------------------------------------------------------------------------------------
 
     def create(self, spec: DeviceSpec, creation: Creation) -> DeviceContainer:

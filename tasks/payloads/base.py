@@ -71,6 +71,7 @@ def parse_payload(model: type[M], data: object, *, job: str = "", prefix: str = 
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         parts = [str(part) for part in first["loc"] if part not in _SHAPES]
+        parts = [part for part in parts if not part.startswith("function-")]
         if len(parts) > 1 and parts[-1] in _SCALARS:
             parts.pop()
         field = ".".join([prefix, *parts] if prefix else parts) or "payload"

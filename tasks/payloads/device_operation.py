@@ -12,6 +12,8 @@ from tasks.devices import device_id, parse_resolution, parse_size
 from tasks.payloads.base import Payload, Text
 
 SETTING_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+MOST_SETTINGS = 200
+"""Settings of one namespace; each is a command of its own on the device."""
 _PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 
 
@@ -36,10 +38,12 @@ UserId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(one_
 PackageName = Annotated[str, Field(max_length=223), AfterValidator(_package)]
 Resolution = Annotated[str, Field(max_length=11), AfterValidator(_resolution)]
 Dpi = Annotated[int, Field(ge=72, le=1000)]
-Cpu = Annotated[float, Field(gt=0, le=1024)]
+Cpu = Annotated[float, Field(ge=0.01, le=1024)]  # engines count in hundredths, and take less for no limit at all
 Size = Annotated[int | str, AfterValidator(_size)]
 SystemSetting = Annotated[str, Field(max_length=1024), AfterValidator(one_line)] | int | float | bool
-SystemSettings = dict[Literal["system", "secure", "global"], dict[str, SystemSetting]]
+SystemSettings = dict[
+    Literal["system", "secure", "global"], Annotated[dict[str, SystemSetting], Field(max_length=MOST_SETTINGS)]
+]
 
 
 def checked_settings(value: SystemSettings | None) -> SystemSettings | None:

@@ -200,6 +200,7 @@ def _allocate(operation: Operation, spec: DeviceSpec, found: DeviceContainer | N
     """
     if spec.network not in operation.host.rules.networks:
         raise PermanentFailure(f"network {spec.network[:64]!r} is not one of devices.networks")
+    operation.engine.require(spec.image)
     machine = operation.engine.host()
     capacity, wanted = operation.capacity(machine.capacity), Resources.of(spec)
     if lacks := shortage(capacity, Resources(), wanted):
@@ -210,25 +211,35 @@ def _allocate(operation: Operation, spec: DeviceSpec, found: DeviceContainer | N
         if lacks := shortage(capacity, booked(others), wanted):
             raise TemporaryFailure(f"the host is full: {lacks}")
         port = _own_port(operation, spec, others)
-        data, fresh = operation.host.data.ensure(operation.device)
-        operation.job.check()
-        if found is not None:
-            operation.engine.remove(found.id)
-        return operation.engine.create(
-            spec,
-            Creation(
-                labels={
-                    DEVICE: operation.device,
-                    "cloudq.user": operation.user or (found.user if found else ""),
-                    "cloudq.job": operation.job.id,
-                    "cloudq.fresh": "1" if fresh and found is None else "",
-                    "cloudq.adb_port": str(port) if port else "",
-                },
-                data=data,
-                arguments=operation.host.rules.arguments(operation.device, spec, port),
-                adb_bind=operation.host.rules.adb_bind,
-            ),
-        )
+        return _make(operation, spec, found, port)
+
+
+def _make(operation: Operation, spec: DeviceSpec, found: DeviceContainer | None, port: int) -> DeviceContainer:
+    """The device's container in the place of `found`; when the engine refuses it, no new data is left."""
+    data, made = operation.host.data.ensure(operation.device)
+    fresh = made and found is None
+    operation.job.check()
+    if found is not None:
+        operation.engine.remove(found.id)
+    creation = Creation(
+        labels={
+            DEVICE: operation.device,
+            "cloudq.user": operation.user or (found.user if found else ""),
+            "cloudq.job": operation.job.id,
+            "cloudq.fresh": "1" if fresh else "",
+            "cloudq.adb_port": str(port) if port else "",
+        },
+        data=data,
+        arguments=operation.host.rules.arguments(operation.device, spec, port),
+        adb_bind=operation.host.rules.adb_bind,
+    )
+    try:
+        return operation.engine.create(spec, creation)
+    except JobSignal:
+        if fresh:
+            with suppress(JobSignal):
+                operation.host.data.wipe(operation.device)
+        raise
 
 
 @contextmanager

@@ -137,7 +137,21 @@ def test_what_does_not_exist_or_is_not_allowed_fails_at_once(
     with pytest.raises(PermanentFailure, match="lacks the image"):
         start_device(start(), make_job(), host=lacking)
     assert listed(engine) == []
-    assert not host.data.holds("device-001") or not listed(engine)
+    with pytest.raises(PermanentFailure, match="Minimum memory limit"):
+        start_device(start(memory=1), make_job(), host=host)
+    assert not host.data.holds("device-001")
+
+
+def test_a_restart_that_lacks_its_image_leaves_the_device_as_it_was(
+    make_host: Callable[..., DeviceHost], engine: Any, make_job: Callable[..., Any]
+) -> None:
+    host = make_host()
+    start_device(start(dpi=480), make_job(), host=host)
+    lacking = make_host(known={"device-001": replace(host.rules.defaults, image="nobody/nothing:1")})
+    with pytest.raises(PermanentFailure, match="lacks the image"):
+        restart_device(parse_payload(RestartDevice, {"deviceId": "device-001"}), make_job("job-2"), host=lacking)
+    assert listed(engine, "exited") == ["device-001"]
+    assert start_device(start(), make_job("job-3"), host=host)["dpi"] == 480
 
 
 def test_a_restart_keeps_the_device_and_finds_its_new_port(
