@@ -27,6 +27,7 @@ from tasks.contacts import peer_words
 
 _CHUNK = 64 * 1024  # the most one DATA packet of the sync protocol may carry
 _MOST_OUTPUT = 4 * 1024**2
+_MOST_PACKET = 1024**2  # an honest device sends no longer one
 _SHORTEST = 0.05
 _OFFLINE_PATIENCE = 3.0  # seconds a transport may stay offline before it is taken for a dead one
 _CONNECT = 3.0  # seconds for one knock; a device that boots late is knocked at again
@@ -128,6 +129,8 @@ class AdbLink:
             wire.request(f"shell,v2,raw:{command}")
             while True:
                 kind, size = struct.unpack("<BI", wire.read(5))
+                if size > _MOST_PACKET:
+                    raise AdbError(f"the device announces {size} bytes at once")
                 data = wire.read(size)
                 if kind == _EXIT:
                     return Output(data[0] if data else 255, text.decode(errors="replace"))

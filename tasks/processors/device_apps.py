@@ -22,7 +22,7 @@ from tasks.payloads.device_operation import InstallApp, InstallParams, Uninstall
 
 Outcome = dict[str, Any]
 
-_FAILURE = re.compile(r"Failure \[([A-Z][A-Z0-9_]*)(?::\s*([^\n]*?))?\]?\s*$", re.MULTILINE)
+_FAILURE = re.compile(r"Failure \[([A-Z][A-Z0-9_]*)(?::([^\n]*))?")
 # The package manager's own troubles; every other code is a fact of the package or of the device.
 _MAY_PASS = frozenset(
     {
@@ -152,7 +152,7 @@ def _installed(output: Output) -> None:
     failure = _FAILURE.search(said)
     if failure is None:
         raise TemporaryFailure(f"the package manager: {peer_words(said) or f'status {output.status}'}")
-    code, why = failure[1], peer_words(failure[2] or "")
+    code, why = failure[1], peer_words((failure[2] or "").rstrip().removesuffix("]"))
     words = f"{code}: {why}" if why else code
     raise TemporaryFailure(words) if code in _MAY_PASS else PermanentFailure(words)
 

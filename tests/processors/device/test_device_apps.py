@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from cloudq_tui.errors import LeaseLost, PermanentFailure, TemporaryFailure
 from tasks.apk import Signers, certificate_hash
 from tasks.apk.manifest import Manifest
 from tasks.apk.verification import Apk as VerifiedApk
-from tasks.clients.adb import AdbLink, Output
+from tasks.clients.adb import AdbLink, AdbServer, Output
 from tasks.clients.download import Downloader
 from tasks.device_host import DeviceHost
 from tasks.payloads import parse_payload
@@ -179,6 +180,14 @@ def test_uninstalling(device: AdbLink, install: Any, shop: Any, host: DeviceHost
     assert uninstall_app(payload, make_job("again"), host=host, install_timeout=20)["alreadyAbsent"] is True
 
 
+def test_a_device_that_announces_gigabytes_is_not_waited_for(silent_peer: Callable[..., Any]) -> None:
+    """It plays the ADB server too: its version to the first connection, a transport and an answer to the second."""
+    peer = silent_peer(b"OKAY00040029OKAY" + struct.pack("<BI", 1, 0xFFFFFFFF))
+    link = AdbServer(port=peer.port, start=False, timeout=5).link("127.0.0.1:16000")
+    with pytest.raises(TemporaryFailure, match="the device announces 4294967295 bytes at once"):
+        link.run("getprop", "sys.boot_completed")
+
+
 # what devices print --------------------------------------------------------------------------------------
 
 
@@ -241,6 +250,7 @@ def test_the_devices_report_is_held_against_the_file(printed: dict[str, str], pr
         ),
         ("Failure [DELETE_FAILED_DEVICE_POLICY_MANAGER]", PermanentFailure, "^DELETE_FAILED_DEVICE_POLICY_MANAGER$"),
         ("cmd: Can't find service: package", TemporaryFailure, "Can't find service"),
+        (f"Failure [INSTALL_FAILED_DEXOPT:{' ' * 100_000}x]", PermanentFailure, "^INSTALL_FAILED_DEXOPT: x$"),
     ],
 )
 def test_the_package_managers_words(said: str, kind: type[Exception] | None, words: str) -> None:
