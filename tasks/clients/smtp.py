@@ -23,7 +23,7 @@ from typing import Any, Literal, Self, TypeVar
 import aiosmtplib
 
 from cloudq_tui.errors import JobSignal, PermanentFailure, TemporaryFailure
-from tasks.contacts import mask_address, peer_words
+from tasks.contacts import peer_words
 
 T = TypeVar("T")
 LoginRefused = aiosmtplib.SMTPAuthenticationError
@@ -33,10 +33,10 @@ SLOWEST = 50_000  # bytes per second below which a large mail counts as stuck
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the server said: `refused` has (masked address, code, reason) of each recipient not taken."""
+    """What the server said: `refused` has (address, code, reason) of each recipient not taken."""
 
     reply: str
-    refused: tuple[tuple[str, int, str], ...] = ()
+    refused: tuple[tuple[str, int, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class SmtpSession:
         )
         return Delivery(
             reply=peer_words(reply),
-            refused=tuple((mask_address(to), why.code, peer_words(why.message)) for to, why in refused.items()),
+            refused=tuple((to, why.code, peer_words(why.message)) for to, why in refused.items()),
         )
 
     def close(self) -> None:
@@ -158,7 +158,8 @@ class SmtpSession:
                 raise self._answer(error.code, error.message) from error
             raise
         except (aiosmtplib.SMTPException, OSError, ValueError, TimeoutError) as error:
-            if not self.connected or isinstance(error, TimeoutError):
+            # 421 announces that the server closes the connection (RFC 5321 3.8), if not how soon.
+            if not self.connected or isinstance(error, TimeoutError) or getattr(error, "code", 0) == 421:
                 self._drop()
             raise self._fault(error, step) from error
         except BaseException:

@@ -163,6 +163,36 @@ def test_some_recipients_refused(server: SmtpServer, files: Any, mailbox: Any, j
     assert result["refused"] == [{"to": "b***@example.com", "code": 550, "error": "no such user"}]
 
 
+def test_only_who_was_put_off_gets_it_again(server: SmtpServer, files: Any, mailbox: Any, job: Any) -> None:
+    mailbox.refuse = {"grey@example.com": "451 come back", "bad@example.com": "550 no such user"}
+    payload = mail(to=["a@example.com", "bad@example.com"], bcc="grey@example.com")
+    with pytest.raises(TemporaryFailure, match=r"^1 of 3 recipients to be tried again: 451 come back$"):
+        send_email(payload, job, server=server, files=files)
+    again = job.again()
+    with pytest.raises(TemporaryFailure, match="451 come back"):
+        send_email(payload, again, server=server, files=files)
+    del mailbox.refuse["grey@example.com"]
+    result = send_email(payload, again.again(), server=server, files=files)
+    assert mailbox.recipients == [["a@example.com"], ["grey@example.com"]]
+    assert {message["message-id"] for message in mailbox.messages} == {result["messageId"]}
+    assert result["accepted"] == 2
+    assert result["refused"] == [{"to": "b***@example.com", "code": 550, "error": "no such user"}]
+
+
+@pytest.mark.parametrize("answer", ["451 come back", "550 no such user"])
+def test_who_was_put_off_to_the_last_counts_as_refused(
+    answer: str, server: SmtpServer, files: Any, mailbox: Any, job: Any
+) -> None:
+    mailbox.refuse["grey@example.com"] = "451 come back"
+    payload = mail(to=["a@example.com", "grey@example.com"])
+    with pytest.raises(TemporaryFailure):
+        send_email(payload, job, server=server, files=files)
+    mailbox.refuse["grey@example.com"] = answer
+    result = send_email(payload, job.again(retries_left=0), server=server, files=files)
+    assert (result["accepted"], [one["to"] for one in result["refused"]]) == (1, ["g***@example.com"])
+    assert len(mailbox.envelopes) == 1
+
+
 def test_a_bad_address_fails_at_once(server: SmtpServer, files: Any, mailbox: Any, job: Any) -> None:
     mailbox.refuse["user@example.com"] = "550 no such user"
     with pytest.raises(PermanentFailure, match="550 no such user"):

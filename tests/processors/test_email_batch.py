@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -120,12 +121,22 @@ def test_on_the_last_attempt_what_waits_counts_as_failed(
 def test_a_server_that_closes_between_mails_is_connected_to_again(
     server: SmtpServer, files: Any, mailbox: Any, job: Any
 ) -> None:
-    answers = iter([None, "drop", None, None])
+    answers = iter([None, "drop", None, None, None])
     mailbox.on_data = lambda _: next(answers)
-    with pytest.raises(TemporaryFailure, match="1 of 4 mails"):
-        send_batch_email(batch(*users(4)), job, server=server, files=files)
-    assert len(mailbox.envelopes) == 3
+    result = send_batch_email(batch(*users(4)), job, server=server, files=files)
+    assert statuses(result) == ["sent"] * 4
     assert len(mailbox.connections) == 2
+
+
+def test_a_server_that_takes_three_mails_a_connection_gets_them_all_in_one_run(
+    server: SmtpServer, files: Any, mailbox: Any, job: Any
+) -> None:
+    asked = itertools.count(1)
+    mailbox.on_data = lambda _: None if next(asked) % 4 else "421 too many messages in this connection"
+    result = send_batch_email(batch(*users(12)), job, server=server, files=files)
+    assert statuses(result) == ["sent"] * 12
+    assert [to for (to,) in mailbox.recipients] == users(12)
+    assert len(mailbox.connections) == 4
 
 
 def test_no_storm_of_connections_against_a_server_that_drops_all(
