@@ -5,6 +5,7 @@ Opens no connection and reads no file: attachment bytes are fetched through the 
 
 from __future__ import annotations
 
+import math
 import mimetypes
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,10 +35,18 @@ def message_id(job_id: str, index: int, domain: str) -> str:
     return f"<{quote(job_id, safe='').replace('.', '%2E')}.{index}@{domain}>"
 
 
-def compose(mail: SendEmail, *, job_id: str, index: int, default_sender: str, read: Callable[[str], bytes]) -> Letter:
+def compose(
+    mail: SendEmail,
+    *,
+    job_id: str,
+    index: int,
+    default_sender: str,
+    read: Callable[[str], bytes],
+    most_attached: float = math.inf,
+) -> Letter:
     """Build the letter. Raises PermanentFailure when a part of it cannot be had.
 
-    `read` gives the bytes of an attachment's path.
+    `read` gives the bytes of an attachment's path; all of them together may have `most_attached`.
     """
     sender = _sender(mail, default_sender)
     to, cc, bcc = ([parse_mailbox(text) for text in as_list(part)] for part in (mail.to, mail.cc, mail.bcc))
@@ -50,15 +59,17 @@ def compose(mail: SendEmail, *, job_id: str, index: int, default_sender: str, re
     message["Subject"] = mail.subject
     message["Date"] = localtime()
     message["Message-ID"] = identity
-    size = _add_bodies(message, mail)
+    attached, bodies = 0, _add_bodies(message, mail)
     for attachment in mail.attachments or ():
-        size += _attach(message, attachment, read)
+        attached += _attach(message, attachment, read)
+        if attached > most_attached:
+            raise PermanentFailure(f"the attachments exceed email.max_attachment_size ({most_attached} bytes) together")
     return Letter(
         message=message,
         sender=sender.address,
         recipients=tuple(dict.fromkeys(box.address for box in (*to, *cc, *bcc))),
         message_id=identity,
-        size=size,
+        size=bodies + attached,
     )
 
 

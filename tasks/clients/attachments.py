@@ -16,7 +16,7 @@ class AttachmentFiles:
 
     def __init__(self, roots: Sequence[Path], *, max_size: int) -> None:
         self._roots = tuple(Path(os.path.realpath(root)) for root in roots)
-        self._max_size = max_size
+        self.max_size = max_size
 
     def read(self, path: str) -> bytes:
         """The bytes of `path`. Raises PermanentFailure for anything outside the roots or not a plain file.
@@ -32,11 +32,11 @@ class AttachmentFiles:
             raise PermanentFailure("attachment path is outside email.attachment_roots")
         try:
             with open(_open_beneath(root, target.relative_to(root).parts), "rb") as file:
-                data = file.read(self._max_size + 1)
+                data = file.read(self.max_size + 1)
         except OSError as error:
             raise PermanentFailure(f"attachment cannot be read: {error.strerror}") from None
-        if len(data) > self._max_size:
-            raise PermanentFailure(f"attachment exceeds email.max_attachment_size ({self._max_size} bytes)")
+        if len(data) > self.max_size:
+            raise PermanentFailure(f"attachment exceeds email.max_attachment_size ({self.max_size} bytes)")
         return data
 
 

@@ -67,8 +67,7 @@ def send_batch_email(
         line = _Line(session, server)
 
         def send(index: int) -> Outcome:
-            letter = compose(mails[index], job_id=job.id, index=index, default_sender=server.sender, read=files.read)
-            return line.send(letter)
+            return line.send(_letter(mails[index], job, index, server, files))
 
         def show(finished: int, total: int) -> None:
             job.update_progress(100 * finished / total, f"{finished} of {total}")
@@ -87,7 +86,7 @@ def _send_one(
 
     Raises TemporaryFailure as long as someone was put off by the server and attempts are left.
     """
-    letter = compose(payload, job_id=job.id, index=0, default_sender=server.sender, read=files.read)
+    letter = _letter(payload, job, 0, server, files)
     everyone, before = letter.recipients, stored.get("sent")
     if before is not None:
         letter = replace(letter, recipients=tuple(everyone[index] for index in stored["again"]))
@@ -113,6 +112,17 @@ def _send_one(
         first = next(f"{code} {why}" for _, code, why in delivery.refused if code < 500)
         raise TemporaryFailure(f"{len(again)} of {len(everyone)} recipients to be tried again: {first}")
     return sent
+
+
+def _letter(mail: SendEmail, job: JobContext, index: int, server: SmtpServer, files: AttachmentFiles) -> Letter:
+    return compose(
+        mail,
+        job_id=job.id,
+        index=index,
+        default_sender=server.sender,
+        read=files.read,
+        most_attached=files.max_size,
+    )
 
 
 def _outcome(letter: Letter, delivery: Delivery) -> Outcome:

@@ -61,4 +61,4 @@ class EmailSettings(Section):
     attachment_roots: Folders = ()
     """Folders from which files may be attached by path; none unless said."""
     max_attachment_size: int = Field(default=25 * 1024 * 1024, ge=1)
-    """Bytes one attached file may have."""
+    """Bytes the attached files of one mail may have together."""

@@ -128,6 +128,17 @@ def test_attachments_from_path_and_content(
     assert contents == [b"a,b\n1,2\n", b"\x89PNG\0", "plain ünicode".encode(), b"\0\0\0"]
 
 
+def test_many_small_attachments_do_not_pass_for_one(
+    server: SmtpServer, files: AttachmentFiles, mailbox: Any, job: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "attachments" / "half"
+    path.write_bytes(b"x" * 600)
+    both = [{"filename": "a", "path": str(path)}, {"filename": "b", "content": "y" * 600}]
+    with pytest.raises(PermanentFailure, match=r"email\.max_attachment_size \(1000 bytes\) together"):
+        send_email(mail(text="x", attachments=both), job, server=server, files=files)
+    assert mailbox.envelopes == []
+
+
 def test_a_sent_mail_is_not_sent_by_the_next_run(server: SmtpServer, files: Any, mailbox: Any, job: Any) -> None:
     first = send_email(mail(text="x"), job, server=server, files=files)
     again = job.again()
