@@ -18,7 +18,7 @@ from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import Job, JobOptions
 from cloudq_tui.services.operations import QueueOperations
 from tasks.catalog import definitions
-from tasks.payloads import Payload, SendEmail, SendNotification, SendSms, dump_payload, parse_payload
+from tasks.payloads import Payload, SendEmail, SendNotification, SendSms, as_list, dump_payload, parse_payload
 from tasks.queues.email import EmailRules
 from tasks.settings import PlatformSettings, load_platform_settings
 
@@ -133,9 +133,10 @@ class QueueService(QueueOperations):
         return self.enqueue("sms", "send-sms", data, options)
 
     def send_batch_sms(self, messages: Iterable[Data | SendSms], options: JobOptions | None = None) -> list[Job]:
-        """Queue many text messages, one job for every `email.batch_size` of them."""
+        """Queue many text messages, one job for every `email.batch_size` numbers."""
         checked = _checked(SendSms, messages, "send-batch-sms", "messages")
-        return self._enqueue_chunks("sms", "send-batch-sms", "messages", checked, options)
+        sizes = [len(as_list(message.phone)) for message in checked]
+        return self._enqueue_chunks("sms", "send-batch-sms", "messages", checked, options, sizes)
 
     def send_verification_code(
         self, phone: str, code: str, expires_in: int = 5, *, options: JobOptions | None = None
@@ -163,10 +164,11 @@ class QueueService(QueueOperations):
     def send_batch_notification(
         self, notifications: Iterable[Data | SendNotification], options: JobOptions | None = None
     ) -> list[Job]:
-        """Queue many notifications, one job for every `email.batch_size` of them."""
+        """Queue many notifications, one job for every `email.batch_size` targets."""
         name = "send-batch-notification"
         checked = _checked(SendNotification, notifications, name, "notifications")
-        return self._enqueue_chunks("notification", name, "notifications", checked, options)
+        sizes = [len(as_list(one.targets)) for one in checked]
+        return self._enqueue_chunks("notification", name, "notifications", checked, options, sizes)
 
     # devices and reports: refused by NoProcessor until their queues have one ------------------------------
 
@@ -215,17 +217,37 @@ class QueueService(QueueOperations):
         return self.enqueue("device-operation", f"{operation}-{kind}", data, options)
 
     def _enqueue_chunks(
-        self, queue: str, name: str, field: str, items: Sequence[Payload], options: JobOptions | None
+        self,
+        queue: str,
+        name: str,
+        field: str,
+        items: Sequence[Payload],
+        options: JobOptions | None,
+        sizes: Sequence[int] | None = None,
     ) -> list[Job]:
-        size = self._platform.email.batch_size
-        plain = [dump_payload(item) for item in items]
-        chunks = [{field: plain[start : start + size]} for start in range(0, len(plain), size)]
+        most = self._platform.email.batch_size
+        chunks = [
+            {field: [dump_payload(item) for item in chunk]} for chunk in _chunks(items, sizes or [1] * len(items), most)
+        ]
         if options is None or options.job_id is None:
             return self.enqueue_many(queue, name, chunks, options)
         return [
             self.enqueue(queue, name, chunk, own)
             for chunk, own in zip(chunks, _numbered(options, len(chunks)), strict=True)
         ]
+
+
+def _chunks(items: Sequence[Payload], sizes: Sequence[int], most: int) -> Iterator[list[Payload]]:
+    """The items in order, as many to a chunk as have `most` together; a larger one has a chunk of its own."""
+    chunk: list[Payload] = []
+    held = 0
+    for item, size in zip(items, sizes, strict=True):
+        if chunk and held + size > most:
+            yield chunk
+            chunk, held = [], 0
+        chunk.append(item)
+        held += size
+    yield chunk
 
 
 def _numbered(options: JobOptions, count: int) -> Iterator[JobOptions]:

@@ -14,7 +14,7 @@ from tasks.contacts import writable
 M = TypeVar("M", bound=BaseModel)
 
 MAX_BATCH = 1000
-"""Most items of one batch job; `send_batch_email` and `send_batch_sms` split longer lists by themselves."""
+"""Most items of one batch job, and most numbers or targets of all of them; `QueueService` splits longer lists."""
 
 
 class Payload(BaseModel):
@@ -52,6 +52,12 @@ def as_list(value: str | list[str] | None) -> list[str]:
     if value is None:
         return []
     return [value] if isinstance(value, str) else value
+
+
+def within_batch(count: int, what: str) -> None:
+    """Raises ValueError for more than one job can keep account of, one by one."""
+    if count > MAX_BATCH:
+        raise ValueError(f"has {count} {what} in all, at most {MAX_BATCH} are allowed: use several jobs")
 
 
 def parse_payload(model: type[M], data: object, *, job: str = "", prefix: str = "") -> M:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from tasks.contacts import one_line
-from tasks.payloads.base import MAX_BATCH, Payload, Text, one_or_many, plain_list
+from tasks.payloads.base import MAX_BATCH, Payload, Text, as_list, one_or_many, plain_list, within_batch
 
 TargetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Targets = Annotated[
@@ -40,3 +40,9 @@ class SendBatchNotification(Payload):
 
     notifications: Annotated[list[SendNotification], Field(min_length=1, max_length=MAX_BATCH)]
     """The notifications, each as in send-notification. The most urgent one gives the job its priority."""
+
+    @field_validator("notifications")
+    @classmethod
+    def _not_too_many(cls, value: list[SendNotification]) -> list[SendNotification]:
+        within_batch(sum(len(as_list(one.targets)) for one in value), "targets")
+        return value

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from tasks.contacts import one_line, parse_phone, writable
-from tasks.payloads.base import MAX_BATCH, Payload, one_or_many, plain_list
+from tasks.payloads.base import MAX_BATCH, Payload, as_list, one_or_many, plain_list, within_batch
 
 Phone = Annotated[str, Field(max_length=32), AfterValidator(parse_phone)]
 Phones = Annotated[
@@ -47,6 +47,12 @@ class SendBatchSms(Payload):
 
     messages: Annotated[list[SendSms], Field(min_length=1, max_length=MAX_BATCH)]
     """The messages, each as in send-sms."""
+
+    @field_validator("messages")
+    @classmethod
+    def _not_too_many(cls, value: list[SendSms]) -> list[SendSms]:
+        within_batch(sum(len(as_list(message.phone)) for message in value), "numbers")
+        return value
 
 
 class SendVerificationCode(Payload):

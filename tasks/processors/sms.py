@@ -16,7 +16,7 @@ from cloudq_tui.errors import JobSignal, PermanentFailure, TemporaryFailure
 from cloudq_tui.models.context import JobContext
 from tasks.batch import Batch, Outcome, OverLimit
 from tasks.clients.sms import ProviderDown, SmsGateway, Text
-from tasks.contacts import mask_phone, phone_key
+from tasks.contacts import e164, mask_phone, phone_key
 from tasks.payloads import SendBatchSms, SendSms, SendVerificationCode, as_list, dump_payload
 
 MINUTE = 60.0
@@ -123,7 +123,12 @@ def _send_around(
 
 
 def _items(messages: Sequence[SendSms]) -> list[_Item]:
-    return [_Item(phone, message) for message in messages for phone in as_list(message.phone)]
+    """A number that one message names twice, however it is written, gets it once."""
+    return [
+        _Item(phone, message)
+        for message in messages
+        for phone in {e164(phone): phone for phone in as_list(message.phone)}.values()
+    ]
 
 
 def _send_all(

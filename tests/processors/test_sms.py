@@ -97,6 +97,12 @@ def test_one_message_a_minute_per_number_however_it_is_written(gateway: SmsGatew
     assert len(lines(outbox)) == 1
 
 
+def test_a_number_that_a_message_names_twice_gets_it_once(gateway: SmsGateway, outbox: Path, job: Any) -> None:
+    result = send_sms(text([PHONE, "+1 202 555 0100", f"+86{PHONE}", PHONE]), job, gateway=gateway)
+    assert (result["total"], result["sent"]) == (2, 2)
+    assert len(lines(outbox)) == 2
+
+
 def test_after_the_minute_the_deferred_message_goes(gateway: SmsGateway, outbox: Path, job: Any) -> None:
     send_sms(text(), job, gateway=gateway)
     now = time.time()
@@ -120,7 +126,7 @@ def test_the_providers_limit_defers_the_rest_of_a_batch(gateway: SmsGateway, out
 
 
 def test_a_batch_goes_on_past_a_number_that_must_wait(gateway: SmsGateway, outbox: Path, job: Any) -> None:
-    messages = [{"phone": [PHONE, PHONE], "message": "x"}, {"phone": "13900139000", "message": "y"}]
+    messages = [{"phone": PHONE, "message": "x"}] * 2 + [{"phone": "13900139000", "message": "y"}]
     with pytest.raises(Deferred):
         send_batch_sms(SendBatchSms.model_validate({"messages": messages}), job, gateway=gateway)
     assert [entry["phone"] for entry in lines(outbox)] == [PHONE, "13900139000"]

@@ -18,6 +18,8 @@ from tasks.catalog import definitions
 from tasks.contacts import parse_mailbox, phone_key
 from tasks.payloads import (
     SendBatchEmail,
+    SendBatchNotification,
+    SendBatchSms,
     SendEmail,
     SendScheduledEmail,
     SendSms,
@@ -110,6 +112,18 @@ def test_addresses_that_are_fine(text: str) -> None:
 def test_a_domain_is_written_in_ascii() -> None:
     box = parse_mailbox("Käthe <käthe@bücher.example>")
     assert (box.name, box.address) == ("Käthe", "käthe@xn--bcher-kva.example")
+
+
+def test_a_batch_counts_whom_it_is_for() -> None:
+    phones = [f"+861380013{n:04}" for n in range(1000)]
+    full = {"messages": [{"phone": phones, "message": "x"}]}
+    assert parse_payload(SendBatchSms, full)
+    full["messages"].append({"phone": "13800138000", "message": "x"})
+    field, reason = refusal(SendBatchSms, full)
+    assert (field, "1001 numbers in all" in reason) == ("messages", True)
+    many = {"notifications": [{"targets": [f"t{n}" for n in range(100)], "body": "x"}] * 11}
+    field, reason = refusal(SendBatchNotification, many)
+    assert (field, "1100 targets in all" in reason) == ("notifications", True)
 
 
 @given(st.text(max_size=40))

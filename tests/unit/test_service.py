@@ -126,6 +126,9 @@ def test_sms_calls(service: QueueService) -> None:
     assert one.data == {"phone": "13800138000", "message": "Hi", "provider": "aliyun"}
     batch = service.send_batch_sms([{"phone": "13800138000", "message": "x"}] * 101)
     assert [len(job.data["messages"]) for job in batch] == [100, 1]
+    wide = {"phone": [f"138001380{n:02}" for n in range(60)], "message": "x"}
+    batch = service.send_batch_sms([wide, wide, {"phone": "13900139000", "message": "x"}])
+    assert [len(job.data["messages"]) for job in batch] == [1, 2], "numbers count, not messages"
     code = service.send_verification_code("13800138000", "123456", 5)
     assert (code.priority, code.data["expiresIn"]) == (JobPriority.CRITICAL, 5)
     assert code.data["expiresAt"] > code.timestamp
