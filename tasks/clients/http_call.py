@@ -63,7 +63,7 @@ class Answer:
             return min(float(given[:12]), LONGEST_WAIT)
         try:
             at = parsedate_to_datetime(given)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
         return min(max(0.0, wait.total_seconds()), LONGEST_WAIT)

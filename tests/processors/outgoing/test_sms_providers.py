@@ -429,6 +429,7 @@ def test_retry_after_is_kept_as_seconds_or_date(make: Make, peer: Any, name: str
         (format_datetime(at, usegmt=True), 80, 90),
         ("9" * 30, 86400, 86400),
         ("soon", 0, None),
+        (f"Mon, 01 Jan 2020 00:00:00 +{'9' * 30}", 0, None),
     ):
         peer.replies(429, {}, **{"retry-after": given})
         with pytest.raises(TemporaryFailure) as raised:
