@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ from cloudq_tui.errors import PermanentFailure, TemporaryFailure
 from tasks.devices import device_id
 
 _WIPING = ".wiping-"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DeviceData:
@@ -79,7 +81,39 @@ class DeviceData:
 
 
 def _discard(path: Path) -> None:
+    """Remove a file or a tree of any depth.
+
+    Every folder is moved up before it is emptied: rmtree goes as deep as the tree, and what a device can make is
+    deeper than any stack.
+    """
     if path.is_symlink() or not path.is_dir():
         path.unlink()
-    else:
-        shutil.rmtree(path)
+        return
+    token, number = secrets.token_hex(8), itertools.count()
+    top = os.open(path, _FOLDER)
+    try:
+        while folders := _cleared(top):
+            for folder in folders:
+                inner = os.open(folder, _FOLDER, dir_fd=top)
+                try:
+                    for name in _cleared(inner):
+                        os.rename(name, f"{token}-{next(number)}", src_dir_fd=inner, dst_dir_fd=top)
+                finally:
+                    os.close(inner)
+                os.rmdir(folder, dir_fd=top)
+    finally:
+        os.close(top)
+    path.rmdir()
+
+
+def _cleared(folder: int) -> list[str]:
+    """Remove everything in an open folder but its folders, and name those."""
+    folders = []
+    with os.scandir(folder) as listing:
+        entries = list(listing)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.name)
+        else:
+            os.unlink(entry.name, dir_fd=folder)
+    return folders
