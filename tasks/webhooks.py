@@ -53,18 +53,25 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, *, now: float |
         raise SignatureRefused(f"webhook-timestamp is more than {REPLAY_WINDOW} s away")
     expected = f"v1,{_digest(secret, message_id, sent_at, body)}".encode()
     # Every one is compared, each in constant time, so that the time taken tells nothing.
-    if not sum(hmac.compare_digest(expected, signature.encode()) for signature in signatures):
+    if not sum(hmac.compare_digest(expected, _bytes(signature)) for signature in signatures):
         raise SignatureRefused("the signature does not fit")
     return message_id
 
 
 def _digest(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
-    signed = f"{message_id}.{timestamp}.".encode() + body
+    signed = _bytes(f"{message_id}.{timestamp}.") + body
     return base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode()
+
+
+def _bytes(text: str) -> bytes:
+    """Headers as some servers give them: what was no UTF-8 stands as lone surrogates, which have no bytes."""
+    return text.encode(errors="surrogatepass")
 
 
 def _key(secret: str) -> bytes:
     """`whsec_` marks a secret in base64, as Standard Webhooks has it; any other counts as it is written."""
+    if not secret:
+        raise ValueError("the secret is empty")
     marked, _, coded = secret.partition("whsec_")
     if marked or not coded:
         return secret.encode()

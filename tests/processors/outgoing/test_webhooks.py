@@ -42,6 +42,13 @@ def test_a_good_request_is_taken_whatever_the_case_of_its_headers() -> None:
     assert verify("s", headers, BODY) == "m1"
 
 
+def test_an_empty_secret_signs_nothing_and_trusts_nobody() -> None:
+    headers = sign("s", "m1", 1_700_000_000, BODY)
+    for act in (lambda: sign("", "m1", 0, BODY), lambda: verify("", headers, BODY, now=1_700_000_000)):
+        with pytest.raises(ValueError, match="the secret is empty"):
+            act()
+
+
 @pytest.mark.parametrize("age", [-REPLAY_WINDOW - 1, REPLAY_WINDOW + 1])
 def test_a_replay_is_refused(age: int) -> None:
     headers = sign("s", "m1", 1_700_000_000, BODY)
@@ -60,6 +67,8 @@ def test_a_replay_is_refused(age: int) -> None:
         ("webhook-signature", ""),
         ("webhook-signature", "v1,"),
         ("webhook-signature", "v1,é"),
+        ("webhook-signature", "v1,\udcff"),  # a byte that is no UTF-8, as some servers hand it on
+        ("webhook-id", "\udcff"),
         ("webhook-signature", None),
     ],
 )
