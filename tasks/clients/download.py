@@ -40,6 +40,7 @@ _SHORTEST = 0.05
 _PORTS = {"https": 443, "http": 80}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291 2.4: nothing else of IPv6 is given out
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +321,10 @@ def is_public(address: str) -> bool:
             inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
         if any(one is not None and not is_public(str(one)) for one in inner):
             return False
-        if ip.ipv4_mapped is not None:
+        if ip.ipv4_mapped is not None or ip in _NAT64:
             return True
+        if ip not in _UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
