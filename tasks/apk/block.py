@@ -26,6 +26,7 @@ ALGORITHMS = {
 _STRIPPED = 0xBEEFF00D  # in scheme 2: which newer scheme signed too
 _ROTATED = 0x559F8B02  # in scheme 3: scheme 3.1 signed too, from this SDK on
 _FOREVER = 0x7FFFFFFF
+_MOST_PARTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,11 @@ class Fields:
 
     def parts(self) -> list[bytes]:
         """The parts of a list, itself led by its length."""
-        inner, found = Fields(self.field()), []
+        inner = Fields(self.field())
+        found: list[bytes] = []
         while inner:
+            if len(found) == _MOST_PARTS:
+                raise BadApk(f"its signing block has a list of more than {_MOST_PARTS}")
             found.append(inner.field())
         return found
 

@@ -17,7 +17,10 @@ from tasks.apk.errors import BadApk
 from tasks.apk.keys import MOST_SIGNERS, Algorithm, Hash, public_key, verify
 
 _MANIFEST = "META-INF/MANIFEST.MF"
-_MOST = 64 * 1024**2  # bytes of a manifest or signature file
+_MOST = 16 * 1024**2  # bytes of a manifest or signature file
+_MOST_BLOCK = 1024**2  # bytes of a signature block
+_MOST_SECTIONS = 65_536  # as many as an archive can have entries, and the main one
+_MOST_SECTION = 256 * 1024  # bytes of one
 _MOST_UNPACKED = 16 * 1024**3
 _HASHES: dict[str, Hash] = {
     "SHA-512": "sha512",
@@ -62,7 +65,7 @@ def _signer(
     blocks = [name[:-2] + kind for kind in ("RSA", "DSA", "EC", "rsa", "dsa", "ec") if name[:-2] + kind in names]
     if len(blocks) != 1:
         raise BadApk(f"{name} has no signature block of its own")
-    certificate = _check_block(read_entry(archive, blocks[0], _MOST), signature)
+    certificate = _check_block(read_entry(archive, blocks[0], _MOST_BLOCK), signature)
     parts = _sections(signature)
     main = parts[0][1]
     also = main.get("X-Android-APK-Signed", "")
@@ -107,7 +110,10 @@ def _check_entries(
 def _sections(data: bytes) -> list[tuple[bytes, Attributes]]:
     """The sections of a manifest, each as its bytes and its attributes. The first one is the main section."""
     found: list[tuple[bytes, Attributes]] = []
-    for raw in re.findall(rb"(?:[^\r\n]+(?:\r\n|\n|\r|\Z))+(?:\r\n|\n|\r)*", data):
+    for section in re.finditer(rb"(?:[^\r\n]+(?:\r\n|\n|\r|\Z))+(?:\r\n|\n|\r)*", data):
+        raw = section[0]
+        if len(raw) > _MOST_SECTION or len(found) == _MOST_SECTIONS:
+            raise BadApk("its manifest is too long")
         text = re.sub(r"(\r\n|\n|\r) ", "", raw.decode("utf-8", "replace"))
         pairs = [line.split(": ", 1) for line in re.split(r"\r\n|\n|\r", text) if line]
         if any(len(pair) != 2 for pair in pairs):

@@ -120,6 +120,12 @@ def packed_strangely() -> bytes:
     return out.getvalue()
 
 
+def many_signers() -> bytes:
+    """A signing block of 16 KB that becomes 4,000 signers, and one of 32 MB as many millions."""
+    value = struct.pack("<I", 16_000) + bytes(16_000)
+    return maker.with_block(Apk(schemes=[]).build(), struct.pack("<QI", 4 + len(value), maker.V2) + value)
+
+
 def signed_by(count: int) -> bytes:
     return Apk(schemes=[1], target_sdk=29, signers=[signer()] * count, payload=b"x").build()
 
@@ -150,6 +156,9 @@ TAMPERED: dict[str, tuple[Callable[[], bytes], str]] = {
     "v1 header's sizes": (lambda: with_other_header(18, 8), "headers of an entry disagree"),
     "v1 header's method": (lambda: with_other_header(8, 1), "headers of an entry disagree"),
     "v1 too many signers": (lambda: signed_by(11), "more than 10 signers"),
+    "v1 endless section": (v1(lambda entries: entries.update({MANIFEST: b"a: b\n" * 60_000})), "manifest is too long"),
+    "v1 endless sections": (v1(lambda entries: entries.update({MANIFEST: b"a: b\n\n" * 70_000})), "is too long"),
+    "v2 endless list": (many_signers, "a list of more than 1000"),
     "count of entries": (with_other_count, "not what its end record says"),
     "strange packing": (packed_strangely, "Android does not know"),
     "rotation without a signature": (rotated((OTHER, OTHER), (signer(), signer())), "not that of its signer"),
