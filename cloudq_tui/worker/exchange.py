@@ -56,7 +56,7 @@ class Exchange:
         self._sent: Parcel | None = None  # its answer was not read yet
         self._hand = 0  # jobs that lay ready after the last claim
         self._listening = False
-        self._heard = 0  # jobs that the one who listens has asked for
+        self._heard = 0  # threads for which the one who listens has asked
         self._fresh = True  # a claim may find something: none was made since the last wake
         self._next_due: int | None = None
         self._since = 0.0  # when the first of `_done` was handed in
@@ -332,7 +332,7 @@ class Exchange:
         """Block until a queue with room has work, and claim it; at most a second, or until the next job is due."""
         with self._turn:
             claims, limit = self._wanted()
-            self._heard = limit
+            self._heard = min(limit, self._idle)
             due = self._next_due
         timeout = IDLE if due is None else min(IDLE, max(0.001, due / 1000))
         parcel = Parcel([], self._huey.leases.request("l"), claims, limit)

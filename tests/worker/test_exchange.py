@@ -97,7 +97,8 @@ def test_an_outage_in_every_call_loses_nothing(
     huey: CloudqHuey, work: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, states: Any
 ) -> None:
     """Every second call fails: half of these before it reached Redis, half after."""
-    begin, claim, calls = huey.engine.begin_finish, huey.engine.claim, iter(range(10**6))
+    engine = huey.engine
+    begin, claim, wait, calls = engine.begin_finish, engine.claim, engine.wait_and_claim, iter(range(10**6))
 
     def cut(verb: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -113,6 +114,7 @@ def test_an_outage_in_every_call_loses_nothing(
 
     monkeypatch.setattr(huey.engine, "begin_finish", lambda *args, **kwargs: Pending(cut(begin(*args, **kwargs))))
     monkeypatch.setattr(huey.engine, "claim", cut(claim))
+    monkeypatch.setattr(huey.engine, "wait_and_claim", cut(wait))
     jobs = Jobs(huey)
     results = huey.enqueue_many(jobs.quick.s(n) for n in range(100))
     assert results is not None
