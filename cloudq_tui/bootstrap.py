@@ -24,6 +24,7 @@ from cloudq_tui.errors import SettingsError
 from cloudq_tui.models.event import Actor
 from cloudq_tui.redis_server import EmbeddedRedis
 from cloudq_tui.services.catalog import JobDefinition
+from cloudq_tui.services.masking import MaskedRecords
 from cloudq_tui.services.operations import QueueOperations
 from cloudq_tui.settings import Settings, load_settings
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cloudq_tui.worker.huey import CloudqHuey
 
 log = logging.getLogger(__name__)
+_MASKED = MaskedRecords()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ def build_huey(settings: Settings | None = None, *, name: str = "cloudq") -> Clo
     from cloudq_tui.worker.options import LeaseOptions, QueueOptions  # noqa: PLC0415
 
     settings = settings or load_settings()
+    # Huey logs the traceback of every failure, and a mail server's words name the recipient.
+    logging.getLogger("huey").addFilter(_MASKED)
     connection, _ = _connected(settings, warn=True)
     worker = settings.worker
     return CloudqHuey(

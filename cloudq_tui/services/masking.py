@@ -7,6 +7,7 @@ and changes only what is shown: a worker reads the stored data. Imports models o
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -137,3 +138,16 @@ def _phones(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_phones(item) for item in value]
     return mask_data(value)
+
+
+class MaskedRecords(logging.Filter):
+    """Masks what a logger is told, traceback included, for whichever handlers write it."""
+
+    _plain = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = mask_text(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            # Formatters take this text rather than make their own.
+            record.exc_text = mask_text(self._plain.formatException(record.exc_info))
+        return True

@@ -92,6 +92,22 @@ def test_huey_is_made_by_the_settings(redis_url: str) -> None:
     huey.engine.close()
 
 
+def test_hueys_own_log_names_no_recipient(given: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        build_huey(given).engine.close()
+    log, handler = logging.getLogger("huey"), logging.StreamHandler()
+    log.addHandler(handler)
+    try:
+        error = ValueError("no such mailbox: tony@example.com")
+        log.error("Unhandled exception in task %s for %s.", "4f1c", "+8613800138000", exc_info=error)
+    finally:
+        log.removeHandler(handler)
+    said = capsys.readouterr().err
+    assert "Unhandled exception in task 4f1c for +86138****8000." in said
+    assert said.endswith("ValueError: no such mailbox: t***@example.com\n")
+    assert len(log.filters) == 1
+
+
 @pytest.mark.parametrize(
     ("variables", "client"),
     [
