@@ -31,21 +31,28 @@ async def _until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
     raise TimeoutError("the demo did not come to the state that the picture needs")
 
 
-_PADDED = re.compile(r'(<text [^>]*?x=")([0-9.]+)(" [^>]*?textLength=")([0-9.]+)("[^>]*>)((?:&#160;)+)([^<]*)(</text>)')
+_TEXT = re.compile(r'(<text [^>]*?x=")([0-9.]+)(" [^>]*?textLength=")([0-9.]+)("[^>]*>)([^<]*)(</text>)')
+_BLANKS = re.compile(r"^\xa0+|\xa0{2,}|\xa0+$")
 
 
 def _anchored(svg: str) -> str:
-    """Words at their own place instead of behind blanks, which some renderers drop."""
+    """Words at their own place instead of behind blanks: some renderers drop blanks, or take no textLength."""
 
     def move(found: re.Match[str]) -> str:
-        head, x, middle, length, rest, blanks, text, tail = found.groups()
-        if not text:
-            return ""
-        count = len(blanks) // len("&#160;")
-        width = float(length) / (count + len(html.unescape(text)))
-        return f"{head}{float(x) + count * width:g}{middle}{float(length) - count * width:g}{rest}{text}{tail}"
+        head, x, middle, length, rest, content, tail = found.groups()
+        line = html.unescape(content)
+        width = float(length) / max(1, len(line))
+        placed, start = "", 0
+        for gap in (*_BLANKS.finditer(line), None):
+            words = line[start : gap.start() if gap else None]
+            if words:
+                left, wide = float(x) + start * width, len(words) * width
+                shown = html.escape(words, quote=False).replace("\xa0", "&#160;")
+                placed += f"{head}{left:g}{middle}{wide:g}{rest}{shown}{tail}"
+            start = gap.end() if gap else 0
+        return placed
 
-    return _PADDED.sub(move, svg)
+    return _TEXT.sub(move, svg)
 
 
 async def _shoot(app: CloudqApp, runtime: Runtime) -> None:
