@@ -49,10 +49,10 @@ def run(arguments: list[str] | None = None) -> int:
     status = _run(arguments)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read us has gone. Python would complain once more when it closes the stream.
+    except OSError as error:
+        # Whoever read us has gone, or the disk is full. Python would complain once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return status or _unwritten(error)
     return status
 
 
@@ -66,9 +66,15 @@ def _run(arguments: list[str] | None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 1
+    except OSError as error:
+        return _unwritten(error)
     return 0
+
+
+def _unwritten(error: OSError) -> int:
+    if not isinstance(error, BrokenPipeError):
+        _complain(f"{error.filename or 'cannot write'}: {error.strerror or error}")
+    return 1
 
 
 # --- the front ends --------------------------------------------------------------------------------------------

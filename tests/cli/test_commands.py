@@ -242,6 +242,32 @@ def test_a_refusal_is_one_line_and_status_1(shell: Shell, arguments: list[str], 
     assert reason in one_line(said.err)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+@pytest.mark.parametrize("command", ["version", "status"])
+def test_a_full_disk_is_one_line_and_status_1(shell: Shell, command: str) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - not a file of ours
+        done = subprocess.run(
+            [sys.executable, "-m", "cloudq_tui", command],
+            env=shell.environment,
+            cwd=shell.folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert one_line(done.stderr) == "cannot write: No space left on device"
+
+
+def test_a_worker_log_that_has_no_place_is_one_line(shell: Shell) -> None:
+    shell.environment["CLOUDQ_REDIS__DATA_DIR"] = "/dev/null/redis"
+    said = shell.at_terminal("", "--worker")
+    assert said.status == 1
+    assert "cloudq-tui: /dev/null: " in said.out
+    assert "Traceback" not in said.out
+
+
 def test_a_demo_that_has_no_place_to_write_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"the demo's folder .*file/demo: Not a directory; set XDG_DATA_HOME"):
