@@ -46,12 +46,14 @@ def live(pulse: Pulse) -> Line:
     return (("● live", "good"),)
 
 
-def away(pulse: Pulse) -> Line:
-    """The banner while Redis cannot be reached."""
+def away(pulse: Pulse, *, met: bool) -> Line:
+    """The banner while Redis cannot be reached; one not `met` yet is named."""
     when = f"retrying in {pulse.retry_in}s" if pulse.retry_in > 0 else "retrying now"
-    # Which Redis stands in line 1; what is wrong with it comes last in the error's sentence and must not be cut.
+    # Once met, line 1 says which Redis; what is wrong comes last in the error's sentence and must not be cut.
     where, _, what = pulse.reason.partition(" cannot be used: ")
     reason = _CALL.sub("", what or where)
+    if what and not met:
+        reason = f"{reason}; {where}"
     return (("✗ ", "bad"), (f"Redis away, {when}: ", "bad"), (visible(reason), "plain"))
 
 

@@ -141,12 +141,16 @@ def test_line_one_says_which_redis_as_far_as_there_is_room() -> None:
 def test_the_live_mark() -> None:
     assert render.plain(headline.live(Pulse(age=0.4))) == "● live"
     assert render.plain(headline.live(Pulse(age=12.4, stale=True))) == "○ stale 12s"
-    away = headline.away(Pulse(age=12, reason="connection refused", retry_in=3))
+    away = headline.away(Pulse(age=12, reason="connection refused", retry_in=3), met=True)
     assert render.plain(away) == "✗ Redis away, retrying in 3s: connection refused"
-    told = headline.away(Pulse(reason="Redis at embedded (/a/long/folder) cannot be used: no answer in 2 s"))
+    told = headline.away(Pulse(reason="Redis at embedded (/a/long/folder) cannot be used: no answer in 2 s"), met=True)
     assert render.plain(told) == "✗ Redis away, retrying now: no answer in 2 s"
     client = "Redis at redis://h:1/1 cannot be used: Error 111 connecting to h.example.com:1. Connection refused"
-    assert render.plain(headline.away(Pulse(reason=client))) == "✗ Redis away, retrying now: Connection refused"
+    assert (
+        render.plain(headline.away(Pulse(reason=client), met=True)) == "✗ Redis away, retrying now: Connection refused"
+    )
+    first = render.plain(headline.away(Pulse(reason=client), met=False))
+    assert first == "✗ Redis away, retrying now: Connection refused; Redis at redis://h:1/1"
 
 
 def test_totals_drop_from_the_right() -> None:

@@ -85,7 +85,9 @@ class LiveScreen(Roomy[None]):
     def banner(self) -> Line:
         """The line that says Redis is away; empty while it answers."""
         pulse = self.cloudq.poller.pulse()
-        return ((" ", "plain"), *headline.away(pulse)) if pulse.reason else ()
+        if not pulse.reason:
+            return ()
+        return ((" ", "plain"), *headline.away(pulse, met=self.cloudq.snapshot is not None))
 
     def show_banner(self) -> None:
         view = self.query_one("#banner", LineView)
