@@ -8,14 +8,17 @@ the pool can be a lie. Only the package's is a plain name, of no namespace.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.apk.errors import BadApk
 
 _XML, _POOL, _ELEMENT, _END, _MAP = 0x0003, 0x0001, 0x0102, 0x0103, 0x0180
+_NODES = range(0x0100, 0x0180)
 _STRING, _INTEGERS = 0x03, frozenset({0x10, 0x11})
 _VERSION_CODE, _VERSION_MAJOR = 0x0101021B, 0x01010576
 _MIN_SDK, _TARGET_SDK = 0x0101020C, 0x01010270
+_WANTED = frozenset({"package", _VERSION_CODE, _VERSION_MAJOR, _MIN_SDK, _TARGET_SDK})
 _MOST_STRINGS = 100_000
 _ATTRIBUTE = 20  # bytes of one
 _NOWHERE = 0xFFFFFFFF  # the namespace of a name that has none
@@ -43,29 +46,38 @@ def read_manifest(data: bytes) -> Manifest:
 
 
 def _read(data: bytes) -> Manifest:
-    kind, header, size = struct.unpack_from("<HHI", data)
-    if kind != _XML or size > len(data):
-        raise BadApk("its manifest is not binary XML")
     strings: list[str] = []
     ids: tuple[int, ...] = ()
     found: dict[str, Attributes] = {}
-    at, depth = header, 0
-    while at < size:
-        kind, header, length = struct.unpack_from("<HHI", data, at)
-        if length < 8 or at + length > size:
-            raise BadApk("its manifest is cut short")
-        chunk = data[at : at + length]
-        if kind == _POOL and not strings:
+    seen: set[int] = set()
+    depth = 0
+    for kind, header, chunk in _chunks(data):
+        if kind in {_POOL, _MAP} and (kind in seen or seen.intersection(_NODES)):
+            raise BadApk("its manifest has a table twice, or too late")  # readers take different ones
+        seen.add(kind)
+        if kind == _POOL:
             strings = _strings(chunk, header)
         elif kind == _MAP:
-            ids = struct.unpack_from(f"<{(length - header) // 4}I", chunk, header)
+            ids = struct.unpack_from(f"<{(len(chunk) - header) // 4}I", chunk, header)
         elif kind == _ELEMENT:
             _keep(found, depth, *_element(chunk, header, strings, ids))
             depth += 1
         elif kind == _END:
             depth -= 1
-        at += length
     return _facts(found)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Kind, size of its header, and bytes of every part of the document."""
+    kind, at, size = struct.unpack_from("<HHI", data)
+    if kind != _XML or size > len(data):
+        raise BadApk("its manifest is not binary XML")
+    while at < size:
+        kind, header, length = struct.unpack_from("<HHI", data, at)
+        if length < 8 or at + length > size:
+            raise BadApk("its manifest is cut short")
+        yield kind, header, data[at : at + length]
+        at += length
 
 
 def _keep(found: dict[str, Attributes], depth: int, name: str, attributes: Attributes) -> None:
@@ -102,10 +114,8 @@ def _element(chunk: bytes, header: int, strings: list[str], ids: tuple[int, ...]
     for index in range(count):
         where = header + first + index * width
         space, key, _, _, typed, value = struct.unpack_from("<IIIHxBI", chunk, where)
-        identities: list[str | int] = [strings[key]] if space == _NOWHERE else []
-        if key < len(ids) and ids[key]:
-            identities.append(ids[key])
-        for identity in identities:
+        identities = {strings[key] if space == _NOWHERE else "", ids[key] if key < len(ids) else 0}
+        for identity in identities & _WANTED:
             if identity in attributes:
                 raise BadApk("its manifest says one thing twice")
             attributes[identity] = strings[value] if typed == _STRING else value if typed in _INTEGERS else ""

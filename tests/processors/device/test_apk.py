@@ -241,6 +241,20 @@ def test_the_sdks_are_read_where_android_reads_them() -> None:
         read_manifest(with_old_sdk(b"", b""))
 
 
+def test_two_tables_are_refused() -> None:
+    """Android goes by the last pool ahead of the elements, and by the first map; a good one hides an evil one."""
+    good, evil = maker.manifest("com.example.app", 7), maker.manifest("com.another.one", 7)
+    pool = slice(8, 8 + struct.unpack_from("<I", good, 12)[0])
+    table = slice(pool.stop, pool.stop + 20)
+    for made in (
+        good[: pool.stop] + evil[pool] + good[pool.stop :],
+        good[: table.stop] + good[table] + good[table.stop :],
+        good + good[table],
+    ):
+        with pytest.raises(BadApk, match="a table twice, or too late"):
+            read_manifest(made[:4] + struct.pack("<I", len(made)) + made[8:])
+
+
 def test_few_bytes_do_not_become_many_strings() -> None:
     """Every offset of this pool leads to the one long string: 50,000 of them are 1.5 GB."""
     count, word = 50_000, "x" * 30_000
