@@ -179,6 +179,9 @@ class SmtpSession:
                 fault = self._answer(error.code, error.message)
             case OSError():
                 fault = self._unreachable(error)
+            case aiosmtplib.SMTPException() if "AUTH extension" in str(error):
+                hint = "set smtp.tls to starttls or tls, or no smtp.username"
+                fault = PermanentFailure(f"{self._place} offers no login on this connection: {hint}")
             case aiosmtplib.SMTPException() if "STARTTLS" in str(error):
                 fault = PermanentFailure(f"{self._place} offers no STARTTLS: set smtp.tls to tls or none")
             case _:

@@ -70,6 +70,11 @@ def test_a_server_without_starttls_is_refused(server: SmtpServer) -> None:
         deliver(replace(server, tls="starttls"))
 
 
+def test_a_server_without_login_is_told_apart_from_one_without_encryption(server: SmtpServer) -> None:
+    with pytest.raises(PermanentFailure, match=r"offers no login on this connection: set smtp\.tls"):
+        deliver(replace(server, username="u", password="x"))
+
+
 def test_a_missing_ca_file_is_named(server: SmtpServer, tmp_path: Path) -> None:
     with pytest.raises(PermanentFailure, match=r"smtp\.ca_file cannot be read"):
         deliver(replace(server, tls="tls", ca_file=tmp_path / "none.pem"))
