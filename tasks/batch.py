@@ -35,6 +35,16 @@ class OverLimit(Exception):
         super().__init__(reason)
 
 
+class Partly(Exception):
+    """An item went out in part: `outcome` is how it stands, `left` what its next try needs to know, `cause` why."""
+
+    def __init__(self, outcome: Outcome, left: Any, cause: TemporaryFailure) -> None:
+        self.outcome = outcome
+        self.left = left
+        self.cause = cause
+        super().__init__(str(cause))
+
+
 class Batch:
     """The state of one batch job: what its checkpoint says, and what this run adds to it."""
 
@@ -50,6 +60,7 @@ class Batch:
         self._what = what
         self._outcomes = outcomes
         self._tried: dict[str, float] = dict(known.get("tried", {}))
+        self._partly: dict[str, dict[str, Any]] = dict(known.get("partly", {}))
         self._put_off: dict[int, Exception] = {}
         self._waits: list[OverLimit] = []
         self._halt: Exception | None = None
@@ -71,6 +82,11 @@ class Batch:
         """How long ago an earlier run tried this item, in vain or to an end nobody knows; None if none did."""
         at = self._tried.get(str(index))
         return None if at is None else max(0.0, time.time() - at)
+
+    def part_sent(self, index: int) -> tuple[Outcome, Any] | None:
+        """The outcome so far, and what is left, of an item that an earlier run sent in part."""
+        partly = self._partly.get(str(index))
+        return None if partly is None else (partly["outcome"], partly["left"])
 
     def run(
         self,
@@ -98,31 +114,46 @@ class Batch:
         except OverLimit as limit:
             self._waits.append(limit)
             return not limit.for_all
+        except Partly as partly:
+            self._partly[str(index)] = {"outcome": partly.outcome, "left": partly.left}
+            self._put_off[index] = partly.cause
+            self._save()
+            return True
         except TemporaryFailure as error:
             self._put_off[index] = error
             self._tried[str(index)] = time.time()
             return True
         except PermanentFailure as error:
-            if self._total == 1:
+            if self._alone(index):
                 raise
-            outcome = {"status": "failed", "error": str(error)}
+            outcome = self._failed(index, str(error))
         except (JobSignal, Conflict):
             raise
         except Exception as error:
             # One item that trips the code must not stop the others; alone, its own error says most.
-            if self._total == 1:
+            if self._alone(index):
                 raise
-            outcome = {"status": "failed", "error": peer_words(f"{type(error).__name__}: {error}")}
+            outcome = self._failed(index, peer_words(f"{type(error).__name__}: {error}"))
         self._settle(index, outcome)
         return True
 
     def _settle(self, index: int, outcome: Outcome) -> None:
         self._outcomes[str(index)] = outcome
         self._tried.pop(str(index), None)
+        self._partly.pop(str(index), None)
         self._save()
 
+    def _alone(self, index: int) -> bool:
+        """Whether this item is all of the job and none of it is out, so that its error is the job's."""
+        return self._total == 1 and str(index) not in self._partly
+
+    def _failed(self, index: int, error: str) -> Outcome:
+        """An item of which some part was sent counts as sent; its outcome says what was not."""
+        partly = self._partly.get(str(index))
+        return {"status": "failed", "error": error} if partly is None else {"status": "sent", **partly["outcome"]}
+
     def _save(self, **more: Any) -> None:
-        self._job.checkpoint({"outcomes": self._outcomes, "tried": self._tried, **more})
+        self._job.checkpoint({"outcomes": self._outcomes, "tried": self._tried, "partly": self._partly, **more})
 
     def conclude(self, describe: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
         """The job's result with every item's outcome; `describe(index)` adds whom it was for.
@@ -148,7 +179,7 @@ class Batch:
         return result
 
     def _any_sent(self) -> bool:
-        return any(outcome["status"] == "sent" for outcome in self._outcomes.values())
+        return bool(self._partly) or any(outcome["status"] == "sent" for outcome in self._outcomes.values())
 
     def _reason_to_retry(self) -> Exception:
         if self._halt is not None:
@@ -167,7 +198,7 @@ class Batch:
         waiting = self._waits and self._halt is None
         for index in self._put_off if waiting else self.open_items():
             error = self._put_off.get(index, self._halt)
-            self._outcomes[str(index)] = {"status": "failed", "error": peer_words(str(error))}
+            self._outcomes[str(index)] = self._failed(index, peer_words(str(error)))
         self._save()
 
     def _none_sent(self, result: dict[str, Any]) -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from cloudq_tui.errors import JobSignal, PermanentFailure, TemporaryFailure
 from cloudq_tui.models.context import JobContext
-from tasks.batch import Batch, Halted, Outcome
+from tasks.batch import Batch, Halted, Outcome, Partly
 from tasks.clients.attachments import AttachmentFiles
-from tasks.clients.smtp import Delivery, LoginRefused, SmtpServer, SmtpSession
+from tasks.clients.smtp import LoginRefused, SmtpServer, SmtpSession
 from tasks.contacts import mask_address
 from tasks.mail import Letter, compose, masked_recipients
 from tasks.payloads import SendBatchEmail, SendEmail, SendScheduledEmail
@@ -67,7 +66,11 @@ def send_batch_email(
         line = _Line(session, server)
 
         def send(index: int) -> Outcome:
-            return line.send(_letter(mails[index], job, index, server, files))
+            letter = _letter(mails[index], job, index, server, files)
+            sent, again = line.send(letter, batch.part_sent(index))
+            if again:
+                raise Partly(sent, again, _put_off(sent, again, letter))
+            return sent
 
         def show(finished: int, total: int) -> None:
             job.update_progress(100 * finished / total, f"{finished} of {total}")
@@ -87,31 +90,48 @@ def _send_one(
     Raises TemporaryFailure as long as someone was put off by the server and attempts are left.
     """
     letter = _letter(payload, job, 0, server, files)
-    everyone, before = letter.recipients, stored.get("sent")
-    if before is not None:
-        letter = replace(letter, recipients=tuple(everyone[index] for index in stored["again"]))
+    before: Outcome | None = stored.get("sent")
     job.update_progress(30, "send")
     job.log(f"connecting {server.host}:{server.port}")
     with server.session(lambda: job.time_remaining) as session:
         try:
             session.connect()
-            delivery = session.send(letter.message, letter.sender, letter.recipients, letter.size)
+            sent, again = _deliver(session, letter, None if before is None else (before, stored["again"]))
         except (TemporaryFailure, PermanentFailure) as error:
             if before is None or (isinstance(error, TemporaryFailure) and job.retries_left > 0):
                 raise
-            job.log(f"not sent to the last {len(letter.recipients)} of {len(everyone)}: {error}")
-            return dict(before)
-        sent = _outcome(letter, delivery)
-        if before is not None:
-            sent["accepted"] += before["accepted"]
-            sent["refused"] = [one for one in before["refused"] if one["code"] >= 500] + sent["refused"]
-        again = [everyone.index(to) for to, code, _ in delivery.refused if code < 500]
+            job.log(f"not sent to {len(stored['again'])} of {len(letter.recipients)} recipients: {error}")
+            return before
         job.checkpoint({"sent": sent, "again": again})
     job.log(f"accepted as {letter.message_id}: {sent['reply']}")
     if again and job.retries_left > 0:
-        first = next(f"{code} {why}" for _, code, why in delivery.refused if code < 500)
-        raise TemporaryFailure(f"{len(again)} of {len(everyone)} recipients to be tried again: {first}")
+        raise _put_off(sent, again, letter)
     return sent
+
+
+def _deliver(
+    session: SmtpSession, letter: Letter, before: tuple[Outcome, list[int]] | None
+) -> tuple[Outcome, list[int]]:
+    """Send to everyone, or only to whom an earlier attempt left: the outcome of all, and whom this one leaves.
+
+    Those left are the recipients, by their places in the letter, that the server asks to try again later.
+    """
+    everyone = letter.recipients
+    wanted = everyone if before is None else tuple(everyone[index] for index in before[1])
+    delivery = session.send(letter.message, letter.sender, wanted, letter.size)
+    refused = [{"to": mask_address(to), "code": code, "error": why} for to, code, why in delivery.refused]
+    accepted = len(wanted) - len(refused)
+    if before is not None:
+        accepted += before[0]["accepted"]
+        refused = [one for one in before[0]["refused"] if one["code"] >= 500] + refused
+    sent = {"messageId": letter.message_id, "accepted": accepted, "refused": refused, "reply": delivery.reply}
+    return sent, [everyone.index(to) for to, code, _ in delivery.refused if code < 500]
+
+
+def _put_off(sent: Outcome, again: list[int], letter: Letter) -> TemporaryFailure:
+    first = next(one for one in sent["refused"] if one["code"] < 500)
+    whom = f"{len(again)} of {len(letter.recipients)} recipients"
+    return TemporaryFailure(f"{whom} to be tried again: {first['code']} {first['error']}")
 
 
 def _letter(mail: SendEmail, job: JobContext, index: int, server: SmtpServer, files: AttachmentFiles) -> Letter:
@@ -125,16 +145,6 @@ def _letter(mail: SendEmail, job: JobContext, index: int, server: SmtpServer, fi
     )
 
 
-def _outcome(letter: Letter, delivery: Delivery) -> Outcome:
-    refused = [{"to": mask_address(to), "code": code, "error": why} for to, code, why in delivery.refused]
-    return {
-        "messageId": letter.message_id,
-        "accepted": len(letter.recipients) - len(refused),
-        "refused": refused,
-        "reply": delivery.reply,
-    }
-
-
 class _Line:
     """One batch's way out: tells a fault of one mail from one that stops them all."""
 
@@ -143,24 +153,24 @@ class _Line:
         self._server = server
         self._lost = 0
 
-    def send(self, letter: Letter) -> Outcome:
+    def send(self, letter: Letter, before: tuple[Outcome, list[int]] | None) -> tuple[Outcome, list[int]]:
         used = self._session.connected
         try:
             self._session.connect()
         except (JobSignal, LoginRefused) as error:
             raise Halted(error) from error
         try:
-            delivery = self._session.send(letter.message, letter.sender, letter.recipients, letter.size)
+            delivered = _deliver(self._session, letter, before)
         except TemporaryFailure as error:
             if self._session.connected:
                 self._lost = 0
                 raise
             if used and not isinstance(error.__cause__, TimeoutError):
                 # Servers end a connection after so many mails, or seconds: not the fault of the mail that meets it.
-                return self.send(letter)
+                return self.send(letter, before)
             self._lost += 1
             if self._lost >= LOST_IN_A_ROW:
                 raise Halted(error) from error
             raise
         self._lost = 0
-        return _outcome(letter, delivery)
+        return delivered

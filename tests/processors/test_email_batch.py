@@ -13,7 +13,7 @@ from tasks.payloads import SendBatchEmail
 from tasks.processors.email import send_batch_email
 
 
-def batch(*recipients: str) -> SendBatchEmail:
+def batch(*recipients: str | list[str]) -> SendBatchEmail:
     mails = [{"to": to, "subject": f"Hi {number}", "text": "x"} for number, to in enumerate(recipients)]
     return SendBatchEmail.model_validate({"emails": mails})
 
@@ -106,6 +106,41 @@ def test_greylisted_mails_are_tried_again_and_only_they(server: SmtpServer, file
     result = send_batch_email(batch(*users(3)), job.again(attempt=2, retries_left=2), server=server, files=files)
     assert statuses(result) == ["sent"] * 3
     assert [to for (to,) in mailbox.recipients] == [f"user{n}@example.com" for n in (0, 2, 1)]
+
+
+def test_of_a_mail_for_several_only_who_was_put_off_gets_it_again(
+    server: SmtpServer, files: Any, mailbox: Any, job: Any
+) -> None:
+    mailbox.refuse = {"grey@example.com": "451 come back", "bad@example.com": "550 no such user"}
+    mails = batch(["a@example.com", "grey@example.com", "bad@example.com"], "b@example.com")
+    with pytest.raises(TemporaryFailure, match=r"1 of 2 mails .*: 1 of 3 recipients to be tried again: 451 come back"):
+        send_batch_email(mails, job, server=server, files=files)
+    last = send_batch_email(mails, job.again(retries_left=0), server=server, files=files)
+    assert [(one["status"], one["accepted"], len(one["refused"])) for one in last["outcomes"]] == [
+        ("sent", 1, 2),
+        ("sent", 1, 0),
+    ]
+    del mailbox.refuse["grey@example.com"]
+    result = send_batch_email(mails, job.again(), server=server, files=files)
+    assert [(one["status"], one["accepted"], len(one["refused"])) for one in result["outcomes"]] == [
+        ("sent", 2, 1),
+        ("sent", 1, 0),
+    ]
+    assert mailbox.recipients == [["a@example.com"], ["b@example.com"], ["grey@example.com"]]
+
+
+@pytest.mark.parametrize("answer", ["451 come back", "550 no such user"])
+def test_a_batch_of_one_mail_that_went_out_in_part_has_not_failed(
+    answer: str, server: SmtpServer, files: Any, mailbox: Any, job: Any
+) -> None:
+    mailbox.refuse["grey@example.com"] = "451 come back"
+    mails = batch(["a@example.com", "grey@example.com"])
+    with pytest.raises(TemporaryFailure, match="1 of 2 recipients"):
+        send_batch_email(mails, job, server=server, files=files)
+    mailbox.refuse["grey@example.com"] = answer
+    result = send_batch_email(mails, job.again(retries_left=0), server=server, files=files)
+    assert (result["sent"], result["outcomes"][0]["accepted"]) == (1, 1)
+    assert mailbox.recipients == [["a@example.com"]]
 
 
 def test_on_the_last_attempt_what_waits_counts_as_failed(
