@@ -104,7 +104,8 @@ class _Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, OutOfMemoryError):
+        # Redis 6.2 wraps a script's OOM in words of its own.
+        if isinstance(error, OutOfMemoryError) or (isinstance(error, ResponseError) and "-OOM " in str(error)):
             raise QueueFull(
                 f"Redis at {self._address} is at its memory limit and refuses new jobs; raise maxmemory or clean queues"
             ) from None

@@ -86,13 +86,13 @@ class QueueEngine(SharedVerbs):
         calls: list[tuple[list[tuple[int, NewJob]], Pending[list[int]]]] = []  # on its way, at most one
 
         def settle() -> None:
-            for chunk, pending in calls:
+            while calls:
+                chunk, pending = calls.pop()  # also where it is refused: an answer can be read once
                 replies = pending()
                 for (at, _), reply in zip(chunk, replies, strict=True):
                     answers[at] = bool(reply)
                 if _FIRST in replies:
                     self._introduce(chunk[0][1].queue)
-            calls.clear()
 
         def send(chunk: list[tuple[int, NewJob]]) -> None:
             args: list[Any] = [len(chunk)]

@@ -614,35 +614,3 @@ def test_the_events_tell_what_happened_newest_first(bench: Bench) -> None:
     assert seen[:2] == [("completed", two), ("completed", one)]
     assert seen[2:] == [("active", one), ("active", two), ("waiting", two), ("waiting", one)]
     assert len(bench.reader.events(QUEUE, limit=3)) == 3
-
-
-def test_a_full_redis_refuses_work_and_still_drains(bench: Bench) -> None:
-    from cloudq_tui.errors import QueueFull
-
-    for _ in range(3):
-        bench.add()
-    bench.add(delay=1)
-    bench.finish(bench.claim()[0], Outcome.FAILED, error="no")
-    held = bench.claim()[0]
-    bench.pass_time(2)
-    client = bench.connection.client
-    used = client.info("memory")["used_memory"]
-    client.config_set("maxmemory", used // 2)
-    try:
-        with pytest.raises(QueueFull, match="memory limit"):
-            bench.add()
-        bench.engine.pause(QUEUE, by="ops")
-        bench.engine.resume(QUEUE)
-        assert bench.finish(held)
-        assert bench.engine.renew([Lease(QUEUE, held.id, "x")], lease=1000) == [Renewal.LOST]
-        more = bench.claim(2)
-        assert len(more) == 2
-        assert bench.finish(more[0], Outcome.RELEASE)
-        assert bench.finish(more[1], Outcome.FAILED, error="no", detail=ERROR)
-        bench.engine.recover([QUEUE])
-        bench.engine.remove(QUEUE, bench.ids("failed")[0])
-        bench.engine.clean(QUEUE, JobState.COMPLETED, before=bench.now())
-        bench.engine.empty(QUEUE, cutoff=bench.now())
-        assert bench.counts() == {"failed": 1}
-    finally:
-        client.config_set("maxmemory", 0)
