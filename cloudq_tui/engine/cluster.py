@@ -29,9 +29,6 @@ from cloudq_tui.engine.transitions import DEDUPE_TTL, QueueEngine
 from cloudq_tui.errors import CloudqError, SettingsError
 
 LOOK: Final = 0.025  # seconds between two looks of an idle worker
-_PIPELINE = 1000  # jobs sent before their answers are read
-_CHUNK = 100  # jobs of one queue in one script call
-_FIRST = 2  # add's answer for the first job a queue ever had
 _REMEMBERED = 1000  # calls that failed in part, and may be repeated
 _OfQueue = TypeVar("_OfQueue", Finish, Lease)
 _Named = tuple[str, str, str]  # a lease: queue, id, token

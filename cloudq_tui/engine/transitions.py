@@ -1,5 +1,6 @@
 """QueueEngine: one method per verb that writes; each transition is one Lua script, atomic.
 
+Here is the life of a job between a producer and a worker; acts.py has what people do, calls.py how scripts are run.
 Reads are in queries.py, Huey's key-value storage in keyvalue.py. May not import Huey, Textual or a web framework.
 Thread-safe: it keeps no state but the connection pools and the script cache. Every method raises QueueUnavailable
 when Redis cannot be used.
@@ -13,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-
 from cloudq_tui.engine import keys
+from cloudq_tui.engine.acts import ActVerbs
 from cloudq_tui.engine.arguments import (
     add_arguments,
     claim_arguments,
@@ -33,19 +33,14 @@ from cloudq_tui.engine.records import (
     Renewal,
     Retention,
 )
-from cloudq_tui.engine.scripts import Scripts, Sent, evaluate
-from cloudq_tui.engine.shared import SharedVerbs
-from cloudq_tui.errors import Conflict, JobNotFound
-from cloudq_tui.models.job import JobState
-from cloudq_tui.models.queue import BulkResult
+from cloudq_tui.engine.scripts import Sent
 
 _CHUNK = 100  # jobs of one queue in one script call: about 1 ms of Redis
 _FIRST = 2  # add's answer for the first job a queue ever had
-BUDGET = 250  # jobs in one step of a bulk verb: a few ms of Redis at most
 DEDUPE_TTL = 24 * 3600 * 1000
 
 
-class QueueEngine(SharedVerbs):
+class QueueEngine(ActVerbs):
     """The verbs on one Redis under one key prefix.
 
     `dedupe_ttl` in ms; `limiter` is (starts, ms) over all queues together, (0, 0) for none; `clock` names the
@@ -61,10 +56,9 @@ class QueueEngine(SharedVerbs):
         limiter: tuple[int, int] = (0, 0),
         clock: str = "clock",
     ) -> None:
-        super().__init__(connection, prefix)
+        super().__init__(connection, prefix, clock)
         self._dedupe_ttl = dedupe_ttl
         self.limiter = limiter
-        self._scripts = Scripts(clock)
 
     # --- the life of a job ---
 
@@ -266,91 +260,6 @@ class QueueEngine(SharedVerbs):
         """Give a lock back; False when it was not the caller's."""
         return bool(self._repeatable("unlock", [self._base(lease.queue)], [lease.id, lease.token, key]))
 
-    # --- what people do ---
-
-    def retry(self, queue: str, job_id: str) -> None:
-        """failed / completed -> waiting. Raises JobNotFound, or Conflict in any other state."""
-        self._act("retry", queue, job_id, [job_id], "retry it once it has finished")
-
-    def promote(self, queue: str, job_id: str) -> None:
-        """delayed -> waiting. Raises JobNotFound, or Conflict in any other state."""
-        self._act("promote", queue, job_id, [job_id, 0], "only a delayed job can be promoted")
-
-    def reschedule(self, queue: str, job_id: str, delay: int) -> None:
-        """delayed -> delayed, due in `delay` ms. Raises JobNotFound, or Conflict in any other state."""
-        self._act("promote", queue, job_id, [job_id, max(1, delay)], "only a delayed job can be rescheduled")
-
-    def remove(self, queue: str, job_id: str, *, act: str = "") -> None:
-        """Any state but active -> gone. Raises JobNotFound, or Conflict while it is active.
-
-        Here and in the bulk verbs an `act` (an id of the caller's making) lets `undo` put the jobs back for ten
-        minutes; without one they are forgotten at once.
-        """
-        self._act("remove", queue, job_id, [job_id, act], "cancel it first")
-
-    def cancel(self, queue: str, job_id: str, by: str) -> JobState:
-        """The state the job had: waiting and delayed jobs fail at once, an active one is told.
-
-        Raises JobNotFound, or Conflict when it has finished.
-        """
-        state = self._text(self._once("cancel", [self._base(queue)], [job_id, by[:60]]))
-        if state in ("completed", "failed"):
-            raise Conflict(f"job {job_id} in {queue} is {state}; there is nothing to cancel")
-        return JobState(self._found(state, queue, job_id))
-
-    def pause(
-        self, queue: str, *, by: str, why: str = "", until: int | None = None, duration: int | None = None
-    ) -> None:
-        """Give no more jobs, until resumed, until `until` (epoch ms) or for `duration` ms; active jobs go on."""
-        blank = ["" if value is None else value for value in (until, duration)]
-        self._repeatable("pause", [self._base(queue)], [by, why, *blank])
-
-    def resume(self, queue: str) -> bool:
-        """Give jobs again; False when it was not paused."""
-        return bool(self._repeatable("resume", [self._base(queue)], []))
-
-    def empty(self, queue: str, *, cutoff: int, offset: int = 0, budget: int = BUDGET, act: str = "") -> BulkResult:
-        """One bounded step of removing waiting and delayed jobs created by `cutoff`; `offset`: skipped so far."""
-        return self._bulk("empty", queue, [cutoff, offset, budget, act])
-
-    def clean(
-        self, queue: str, state: JobState, *, before: int, offset: int = 0, budget: int = BUDGET, act: str = ""
-    ) -> BulkResult:
-        """One bounded step of removing jobs of `state` older than `before` (epoch ms). Active ones: Conflict."""
-        stored = JobState.WAITING if state is JobState.PAUSED else state
-        if stored is JobState.ACTIVE:
-            raise Conflict("active jobs cannot be cleaned; cancel them instead")
-        return self._bulk("clean", queue, [stored.value, before, offset, budget, act])
-
-    def retry_all(
-        self,
-        queue: str,
-        state: JobState,
-        *,
-        cutoff: int,
-        name: str = "",
-        error: str = "",
-        offset: int = 0,
-        budget: int = BUDGET,
-        act: str = "",
-    ) -> BulkResult:
-        """One bounded step of retrying what finished by `cutoff`: of job `name` exactly and with `error` in its
-        error line, where given."""
-        return self._bulk("retry_all", queue, [state.value, cutoff, name, error, offset, budget, act])
-
-    def undo(self, queue: str, act: str, *, budget: int = BUDGET) -> BulkResult:
-        """One bounded step of putting an act's jobs back with state, order and score.
-
-        Skipped are ids that were added again meanwhile, and retried jobs that were claimed since.
-        """
-        return self._bulk("undo", queue, [act, budget])
-
-    def obliterate(self, queue: str) -> None:
-        """Remove a queue whole, its active jobs too: for Huey's flush and for tests. Not atomic."""
-        with self.connection.guard():
-            for key in self.connection.client.scan_iter(match=_literal(self._base(queue)) + ":*", count=1000):
-                self.connection.client.delete(key)
-
     def close(self) -> None:
         """Drop the connections; a later call opens new ones."""
         self.connection.close()
@@ -377,58 +286,3 @@ class QueueEngine(SharedVerbs):
     def _introduce(self, queue: str) -> None:
         with self.connection.guard():
             self.connection.client.sadd(keys.shared_base(self.prefix) + keys.QUEUES, queue)
-
-    def _once(self, name: str, bases: list[str], args: list[Any]) -> Any:
-        with self.connection.guard():
-            return evaluate(self.connection.client, self._scripts[name], bases, args)
-
-    def _repeatable(self, name: str, bases: list[str], args: list[Any]) -> Any:
-        return self._begin(name, bases, args)()
-
-    def _begin(self, name: str, bases: list[str], args: list[Any]) -> Pending[Any]:
-        """Send now, read later; a lost connection is tried once more, when the answer is wanted."""
-        connection, script = self.connection, self._scripts[name]
-        sent: Sent | RedisConnectionError
-        with connection.guard():
-            try:
-                sent = Sent(connection.lines, script, bases, args)
-            except RedisConnectionError as error:
-                sent = error
-
-        def answer() -> Any:
-            with connection.guard():
-                try:
-                    if isinstance(sent, RedisConnectionError):
-                        raise sent
-                    return sent.answer()
-                except RedisConnectionError:
-                    if connection.revive is not None and not connection.revive():
-                        raise
-                return evaluate(connection.client, script, bases, args)
-
-        return Pending(answer, sent.arrived) if isinstance(sent, Sent) else Pending(answer)
-
-    def _act(self, name: str, queue: str, job_id: str, args: list[Any], advice: str) -> None:
-        state = self._found(self._text(self._once(name, [self._base(queue)], args)), queue, job_id)
-        if state == "scrubbed":
-            raise Conflict(f"job {job_id} in {queue} cannot run again: its secret was removed once it had been used")
-        if state != "ok":
-            raise Conflict(f"job {job_id} in {queue} is {state}; {advice}")
-
-    def _bulk(self, name: str, queue: str, args: list[Any]) -> BulkResult:
-        return BulkResult(*(int(one) for one in self._once(name, [self._base(queue)], args)))
-
-    @staticmethod
-    def _text(answer: bytes | str) -> str:
-        return answer.decode() if isinstance(answer, bytes) else answer
-
-    @staticmethod
-    def _found(state: str, queue: str, job_id: str) -> str:
-        if state == "missing":
-            raise JobNotFound(f"no job {job_id} in queue {queue}; it may have been removed")
-        return state
-
-
-def _literal(text: str) -> str:
-    """A key as a glob pattern that matches only itself."""
-    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cloudq_tui.engine.acts import BUDGET
 from cloudq_tui.engine.deployment import examination_for
 from cloudq_tui.engine.examination import Examination, Flaw, FlawKind, ServerFacts
 from cloudq_tui.engine.queries import QueueReader
-from cloudq_tui.engine.transitions import BUDGET, QueueEngine
+from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import QueueUnavailable
 from cloudq_tui.models.worker import WorkerInfo
 from cloudq_tui.settings import Settings

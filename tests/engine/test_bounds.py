@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from cloudq_tui.engine.acts import BUDGET
 from cloudq_tui.engine.codec import pack_call
 from cloudq_tui.engine.connection import Connection
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.records import Finish, NewJob, Outcome, QueueClaim, Retention
-from cloudq_tui.engine.transitions import BUDGET, QueueEngine
+from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.models.job import JobState
 from cloudq_tui.models.queue import BulkResult
 
