@@ -145,7 +145,7 @@ class Bench:
         while self.left(system) > left:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{system}: {self.left(system)} jobs are left after two minutes")
-            time.sleep(0.003)
+            time.sleep(0.01)
 
     def round_trips(self, system: str) -> float:
         """Commands that clients sent since the counters began; those inside scripts are none."""
