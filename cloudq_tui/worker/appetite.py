@@ -33,16 +33,22 @@ class Appetite:
         self._busy: Counter[str] = Counter()
         self._mean: dict[str, float] = {}
         self._first = 0
+        self._served: Sequence[str] = ()
+        self._capped: tuple[str, ...] = ()
+        self._company: dict[str, tuple[str, ...]] = {}
 
     def start(self, queue: str) -> bool:
         """Whether a thread may run a job of that queue now; if so it counts from here on.
 
-        Where several queues are served none gets the last thread, so that slow ones cannot hold them all.
+        Where several queues are served the last thread is kept for a queue that runs nothing and has no cap of its
+        own: the capped ones are the slow ones, which together, or with one other, must not hold every thread.
         """
         if not self.has_room(queue):
             return False
-        if self._crowd is not None and self._several and not self._crowd.enter(queue, self._pool - 1):
-            return False
+        if self._crowd is not None and self._several:
+            beside = self._beside(queue)
+            if not self._crowd.enter(queue, self._pool - 1, beside, first=queue not in self._capped):
+                return False
         self._busy[queue] += 1
         return True
 
@@ -96,10 +102,33 @@ class Appetite:
     def _share(self, queue: str) -> int:
         share = self._workers
         if self._several:
-            others = self._crowd.elsewhere(queue) if self._crowd is not None else 0
-            share = max(0, min(share, self._pool - 1 - others))
+            share = min(share, self._left(queue))
         most = self._huey.options_of(queue).per_worker
         return min(share, most) if most else share
+
+    def _left(self, queue: str) -> int:
+        """Jobs of that queue that leave one thread free; the first one of a queue without a cap may take the last."""
+        beside = self._beside(queue)
+        others = sum(self._busy[other] for other in beside)
+        elsewhere = 0
+        if self._crowd is not None:
+            others += self._crowd.elsewhere(queue, *beside)
+            elsewhere = self._crowd.elsewhere(queue)
+        left = self._pool - 1 - others
+        return max(0 if elsewhere or queue in self._capped else 1, left)
+
+    def _beside(self, queue: str) -> Sequence[str]:
+        """The queues that must leave a thread free together with this one."""
+        served = self._huey.served()
+        if served != self._served:
+            self._served, self._capped = served, tuple(filter(self._is_capped, served))
+            counted = {one: served if one in self._capped else self._capped for one in served}
+            self._company = {one: tuple(other for other in all_ if other != one) for one, all_ in counted.items()}
+        return self._company.get(queue, ())
+
+    def _is_capped(self, queue: str) -> bool:
+        options = self._huey.options_of(queue)
+        return bool(options.concurrency or options.per_worker)
 
     def _ahead(self, queue: str) -> int:
         mean = self._mean.get(queue)

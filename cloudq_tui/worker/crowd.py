@@ -28,13 +28,14 @@ class Crowd:
         self._mine: int | None = None
         self._pid = 0
 
-    def enter(self, queue: str, most: int) -> bool:
-        """Run a job of that queue here from now on, unless `most` siblings run one already."""
+    def enter(self, queue: str, most: int, beside: Sequence[str] = (), *, first: bool = False) -> bool:
+        """Run a job of that queue here from now on, unless `most` siblings run one of it, or of those beside it;
+        `first`: the queue's first one is let in anyway."""
         place = self._place()
         if place is None:
             return True
         with self._exclusively():
-            if self.elsewhere(queue) >= most:
+            if self.elsewhere(queue, *beside) >= most and not (first and not self.elsewhere(queue)):
                 return False
             self._places[place + 1] = self._numbers.get(queue, 0)
         return True
@@ -45,13 +46,13 @@ class Crowd:
         if place is not None:
             self._places[place + 1] = 0
 
-    def elsewhere(self, queue: str) -> int:
-        """How many siblings run a job of that queue."""
-        mine, number = self._place(), self._numbers.get(queue, -1)
+    def elsewhere(self, *queues: str) -> int:
+        """How many siblings run a job of those queues."""
+        mine, numbers = self._place(), {self._numbers.get(queue, -1) for queue in queues}
         return sum(
             1
             for place in range(0, len(self._places), 2)
-            if place != mine and self._places[place + 1] == number and _alive(self._places[place])
+            if place != mine and self._places[place + 1] in numbers and _alive(self._places[place])
         )
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,10 @@ from cloudq_tui.engine.records import Finish, Pending, QueueClaim
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import QueueUnavailable, ScriptRefused
 from cloudq_tui.models.job import JobState
+from cloudq_tui.worker.appetite import Appetite
 from cloudq_tui.worker.crowd import Crowd
 from cloudq_tui.worker.huey import CloudqHuey
+from cloudq_tui.worker.options import QueueOptions
 
 Until = Callable[..., Any]
 
@@ -197,6 +200,46 @@ def test_max_tasks_recycles_a_worker_and_loses_nothing(huey: CloudqHuey, states:
     consumer.stop_flag.set()
     consumer.worker_threads[0][1].join(5)
     consumer.exchange.close()
+
+
+class _Served:
+    """A Huey as an appetite sees it: quick queues, and slow ones that have a cap."""
+
+    def served(self) -> tuple[str, ...]:
+        return ("codes", "mails", "exports", "reports")
+
+    def options_of(self, queue: str) -> QueueOptions:
+        return QueueOptions(concurrency=2) if queue in {"exports", "reports"} else QueueOptions()
+
+
+@pytest.mark.parametrize(
+    ("slow", "held"),
+    [
+        (["exports", "reports"], 3),  # the slow ones together
+        (["exports", "mails", "mails", "mails", "mails"], 3),  # one of them and a flood of another queue
+        (["mails", "mails", "mails", "exports"], 3),
+    ],
+)
+def test_slow_jobs_of_several_queues_leave_a_thread_for_a_code(slow: list[str], held: int) -> None:
+    appetite = Appetite(_Served(), 4)  # type: ignore[arg-type]
+    assert sum(appetite.start(queue) for queue in slow * 2) == held
+    assert appetite.start("codes")
+    appetite.ended("codes", 0.01)
+    assert not any(appetite.start(queue) for queue in slow)
+    assert appetite.start("codes")
+
+
+def test_slow_jobs_leave_a_worker_process_for_a_code() -> None:
+    crowd = Crowd(3, _Served().served())
+    crowd._places[2], crowd._places[3] = 1, 3  # a live process with an export
+    crowd._places[4], crowd._places[5] = os.getppid(), 4  # another with a report
+    appetite = Appetite(_Served(), 1, crowd=crowd, pool=3)  # type: ignore[arg-type]
+    assert not appetite.start("exports")
+    assert appetite.start("codes")
+    appetite.ended("codes", 0.01)
+    crowd._places[5] = 2  # that one sends a mail now
+    assert not appetite.start("mails")
+    assert appetite.start("codes")
 
 
 def test_a_crowd_counts_the_others_that_live() -> None:
