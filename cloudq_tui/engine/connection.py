@@ -179,6 +179,8 @@ def _given(**paths: Path | None) -> dict[str, str]:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip().rstrip(".") or type(error).__name__
+    if text.startswith(("HELLO must be called", "NOAUTH", "Authentication required")):
+        return "it asks for a password; set REDIS_PASSWORD"
     return text.splitlines()[0]
 
 

@@ -60,6 +60,15 @@ def test_a_wrong_password_is_told_without_showing_it(connection: Connection, red
         connection.client.acl_deluser("ops")
 
 
+def test_a_missing_password_is_named_with_its_variable(connection: Connection, redis_url: str) -> None:
+    connection.client.acl_setuser("default", enabled=True, passwords=["+right"], reset_passwords=True)
+    try:
+        with pytest.raises(QueueUnavailable, match=r"it asks for a password; set REDIS_PASSWORD$"):
+            QueueReader(Connection.from_url(redis_url)).status(["email"])
+    finally:
+        connection.client.acl_setuser("default", enabled=True, nopass=True)
+
+
 def test_an_unreachable_cluster_is_one_clear_line_at_the_first_call() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
