@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,8 +62,9 @@ class AppriseNotifier:
 
     def send(self, note: Note, *, timeout: float) -> None:
         started = time.monotonic()
-        # A fresh one for each message: apprise's own pauses between messages would hold this thread.
-        apprise = Apprise(asset=AppriseAsset(async_mode=False))
+        # A fresh one for each message: apprise's own pauses between messages would hold this thread. Without a
+        # timeout of its own: for that it has a few threads that all targets share, and that slow ones take away.
+        apprise = Apprise(asset=AppriseAsset(async_mode=False, service_timeout=0))
         known = apprise.add(self.url)
         # The first message of a process loads all of apprise's plugins; that is not the target's time.
         now = time.monotonic()
@@ -72,20 +75,40 @@ class AppriseNotifier:
         for service in apprise:
             # A little longer, so that silence is told as a timeout, and the thread that waits ends soon after.
             service.socket_connect_timeout = service.socket_read_timeout = limit + 0.5
-        with apprise.notify(
-            body=note.body,
-            title=note.title,
-            notify_type=note.level,
-            body_format=NotifyFormat.TEXT,
-            timeout=limit,
-        ) as result:
+        with self._told(apprise, note, limit) as result:
             if result:
                 return
-            # A worker's own alarm is swallowed by apprise, also in `add`, and comes back as a plain failure.
-            late = {AppriseResultStatus.TIMEOUT, AppriseResultStatus.NOMATCH}
-            if result.status in late or time.monotonic() > now + limit - 0.05:
-                raise TemporaryFailure(f"timeout: target {self.name} ({limit:.1f}s)")
+            # A worker's own alarm is swallowed by apprise in `add`, and comes back as no match.
+            if result.status is AppriseResultStatus.NOMATCH or time.monotonic() > now + limit - 0.05:
+                raise self._late(limit)
             raise self._fault(result)
+
+    def _told(self, apprise: Apprise, note: Note, limit: float) -> AppriseResult:
+        """Let apprise tell it in a thread that is left behind when it is late: a peer can feed it byte by byte."""
+        ended: queue.SimpleQueue[AppriseResult | Exception] = queue.SimpleQueue()
+
+        def tell() -> None:
+            try:
+                ended.put(
+                    apprise.notify(
+                        body=note.body, title=note.title, notify_type=note.level, body_format=NotifyFormat.TEXT
+                    )
+                )
+            except Exception as error:  # noqa: BLE001 - told where the end is awaited
+                ended.put(error)
+
+        threading.Thread(target=tell, name="notify", daemon=True).start()
+        try:
+            result = ended.get(timeout=limit)
+        except queue.Empty:
+            raise self._late(limit) from None
+        if isinstance(result, Exception):
+            words = self._without_secrets(f"{type(result).__name__}: {result}")
+            raise TemporaryFailure(f"target {self.name}: {words}")
+        return result
+
+    def _late(self, limit: float) -> TemporaryFailure:
+        return TemporaryFailure(f"timeout: target {self.name} ({limit:.1f}s)")
 
     def _fault(self, result: AppriseResult) -> JobSignal:
         """apprise tells success from failure only; its log line has the HTTP status of most services."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socketserver
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +151,43 @@ def test_a_silent_target_ends_in_time(make: Make, silent_peer: Any, job: Any, ki
     job.time_remaining = 0.1
     with pytest.raises(TemporaryFailure, match=r"\(0\.1s\)"):
         send_notification(note("x"), job.again(time_remaining=0.1), notifiers=notifiers)
+
+
+@pytest.fixture
+def dripping() -> Iterator[int]:
+    """The port of a peer whose answer's head never ends."""
+    ended = threading.Event()
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not ended.wait(0.2):
+                    self.request.sendall(b"X-More: y\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        yield server.server_address[1]
+        ended.set()
+        server.shutdown()
+
+
+def test_targets_that_drip_take_nothing_from_the_others(make: Make, peer: Any, job: Any, dripping: int) -> None:
+    many = min(32, (os.cpu_count() or 1) + 4)  # as many threads as a pool has by default
+    notifiers = make(targets={"slow": f"json://127.0.0.1:{dripping}/", "ops": f"json://{peer.host}/"}, timeout=1)
+    began = time.monotonic()
+
+    def drip(number: int) -> None:
+        with pytest.raises(TemporaryFailure, match=r"^timeout: target slow"):
+            send_notification(note("slow"), job.again(id=f"job-{number}"), notifiers=notifiers)
+
+    with ThreadPoolExecutor(many) as pool:
+        list(pool.map(drip, range(many)))
+    assert time.monotonic() - began < 5
+    assert send_notification(note("ops"), job, notifiers=notifiers)["sent"] == 1
+    left = [one for one in threading.enumerate() if one.name == "notify"]
+    assert {one.daemon for one in left} == {True}, "a worker ends although they do not"
 
 
 @pytest.mark.parametrize("target", ["ops", "crm"])
