@@ -53,7 +53,7 @@ class SmtpSettings(Section):
 
 class EmailSettings(Section):
     batch_size: int = Field(default=100, ge=1, le=1000)
-    """Mails in one send-batch-email job; a longer list becomes several jobs. Also of SMS batches."""
+    """Mails in one send-batch-email job; a longer list becomes several jobs. Also numbers of SMS, and targets."""
     batch_pause: int = Field(default=0, ge=0, le=60_000)
     """Milliseconds between two mails of a batch."""
     max_recipients: int = Field(default=50, ge=1, le=1000)
