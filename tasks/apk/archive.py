@@ -115,6 +115,8 @@ def open_entries(file: BinaryIO) -> zipfile.ZipFile:
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, UnicodeError) as error:
         raise BadApk(f"its entries cannot be listed: {error}") from None
     entries = archive.infolist()
+    if any(one.filename != one.orig_filename for one in entries):
+        raise BadApk("an entry has two names")  # cut at a NUL, or another one in an extra field
     if len({one.filename for one in entries}) != len(entries):
         raise BadApk("it has two entries of one name")
     if any(one.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} for one in entries):

@@ -113,6 +113,12 @@ def with_other_count() -> bytes:
     return bytes(data)
 
 
+def with_two_names() -> bytes:
+    """Where one reader ends a name at its NUL and another does not, they find different manifests."""
+    made = maker.zipped({"AndroidManifest.xmlx": maker.manifest("com.example.app", 7)})
+    return made.replace(b"AndroidManifest.xmlx", b"AndroidManifest.xml\0")
+
+
 def packed_strangely() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_BZIP2) as archive:
@@ -160,6 +166,7 @@ TAMPERED: dict[str, tuple[Callable[[], bytes], str]] = {
     "v1 endless sections": (v1(lambda entries: entries.update({MANIFEST: b"a: b\n\n" * 70_000})), "is too long"),
     "v2 endless list": (many_signers, "a list of more than 1000"),
     "count of entries": (with_other_count, "not what its end record says"),
+    "two names": (with_two_names, "an entry has two names"),
     "strange packing": (packed_strangely, "Android does not know"),
     "rotation without a signature": (rotated((OTHER, OTHER), (signer(), signer())), "not that of its signer"),
     "rotation to another": (rotated((signer(), signer()), (OTHER, signer())), "does not lead to its signer"),
