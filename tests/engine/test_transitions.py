@@ -614,3 +614,10 @@ def test_the_events_tell_what_happened_newest_first(bench: Bench) -> None:
     assert seen[:2] == [("completed", two), ("completed", one)]
     assert seen[2:] == [("active", one), ("active", two), ("waiting", two), ("waiting", one)]
     assert len(bench.reader.events(QUEUE, limit=3)) == 3
+
+
+def test_a_completed_job_shows_no_error_of_an_attempt_that_did_not_count(bench: Bench) -> None:
+    job_id = bench.add()
+    bench.finish(bench.claim()[0], Outcome.RETRY, error="RateLimitExceeded: wait", counted=False)
+    bench.finish(bench.claim()[0])
+    assert bench.reader.job(QUEUE, job_id).error == ""
