@@ -93,3 +93,17 @@ def events(
             print_json(events_json(found))
         else:
             typer.echo(printed.event_list(found))
+
+
+@commands.command()
+def metrics(context: typer.Context, queue: Queue, as_json: AsJson = False) -> None:
+    """What a queue did: by job name, and over the last 24 h."""
+    from cloudq_tui.cli import printed  # noqa: PLC0415
+    from cloudq_tui.services.wire import metrics_json  # noqa: PLC0415
+
+    with opened(context) as operations:
+        found = operations.metrics(queue)
+        if as_json:
+            print_json(metrics_json(found))
+        else:
+            typer.echo(printed.metric_tables(found))

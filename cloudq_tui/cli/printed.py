@@ -8,16 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from cloudq_tui.models.event import QueueEvent
 from cloudq_tui.models.job import Job, JobState
+from cloudq_tui.models.metrics import QueueMetrics, Spread
 from cloudq_tui.models.queue import Preview, QueueView, Snapshot
 from cloudq_tui.models.worker import WorkerInfo
-from cloudq_tui.tui.render import age
+from cloudq_tui.tui.render import age, took
 from cloudq_tui.tui.text import fit, lines, visible, width
 
 _HEAD = ("QUEUE", "WAITING", "ACTIVE", "DELAYED", "PAUSED", "COMPLETED", "FAILED", "FAIL%", "OLDEST", "WORKERS")
+_OUTCOMES = ("COMPLETED", "FAILED", "EXCLUDED", "RETRIED")
+_NAME_HEAD = ("JOB", *_OUTCOMES, "MEAN", "P50", "P95", "P99", "WAIT", "P50", "P95", "P99")
+_HOUR_HEAD = ("HOUR FROM", *_OUTCOMES, "MEAN")
+_HOUR_MS = 3_600_000
 
 
 def overview(snapshot: Snapshot) -> str:
@@ -104,6 +110,38 @@ def worker_list(workers: Sequence[WorkerInfo]) -> str:
 def event_list(events: Sequence[QueueEvent]) -> str:
     rows = [[moment(event.at), event.kind, visible(event.job_id), visible(event.detail)[:120]] for event in events]
     return table(("AT", "EVENT", "JOB", "DETAIL"), rows) if rows else "nothing has happened yet"
+
+
+def metric_tables(metrics: QueueMetrics) -> str:
+    """By job name, and below it the hours of the last day in which a run ended."""
+    if not metrics.jobs:
+        return "no run has ended yet"
+    names = [
+        [
+            visible(job.name),
+            *map(str, (job.completed, job.failed, job.excluded, job.retried)),
+            *_spread(job.duration),
+            *_spread(job.wait),
+        ]
+        for job in metrics.jobs
+    ]
+    hours = []
+    for hour, group in groupby(metrics.minutes, key=lambda minute: minute.at // _HOUR_MS):
+        completed = failed = excluded = retried = busy = 0
+        for minute in group:
+            completed, failed = completed + minute.completed, failed + minute.failed
+            excluded, retried = excluded + minute.excluded, retried + minute.retried
+            busy += minute.busy
+        runs = completed + failed + retried
+        mean = took(busy / runs).replace(" ", "") if runs else "-"
+        hours.append([moment(hour * _HOUR_MS)[:16], *map(str, (completed, failed, excluded, retried)), mean])
+    text = table(_NAME_HEAD, names, right=range(1, len(_NAME_HEAD)))
+    return f"{text}\n\n{table(_HOUR_HEAD, hours, right=range(1, len(_HOUR_HEAD)))}" if hours else text
+
+
+def _spread(spread: Spread) -> list[str]:
+    values = (spread.mean, spread.p50, spread.p95, spread.p99)
+    return ["-" if value is None else took(value).replace(" ", "") for value in values]
 
 
 def previewed(preview: Preview) -> str:

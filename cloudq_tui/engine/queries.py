@@ -16,11 +16,12 @@ from redis.exceptions import NoScriptError
 from cloudq_tui.engine import keys
 from cloudq_tui.engine.connection import Connection
 from cloudq_tui.engine.records import StoredCall
-from cloudq_tui.engine.rows import number, read_active, read_call, read_job, read_row, read_view, text
+from cloudq_tui.engine.rows import number, read_active, read_call, read_job, read_metrics, read_row, read_view, text
 from cloudq_tui.engine.scripts import Scripts, evaluate
 from cloudq_tui.errors import AmbiguousId, JobNotFound
 from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
 from cloudq_tui.models.job import Job, JobState
+from cloudq_tui.models.metrics import QueueMetrics
 from cloudq_tui.models.queue import Preview, QueueCounts, QueueStatus, RedisInfo, Snapshot
 from cloudq_tui.models.worker import WorkerInfo
 
@@ -173,6 +174,10 @@ class QueueReader:
             for job_id in text(fields.get(b"j")).split(" ")
         ]
         return events[:limit]
+
+    def metrics(self, queue: str) -> QueueMetrics:
+        """What a queue did, by job name since ever and by minute over the last 24 h; one round trip."""
+        return read_metrics(self._run("metrics", [self._base(queue)], []), queue)
 
     def audit(self, limit: int = 100) -> list[AuditEntry]:
         """What people did, newest first."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,7 @@ from cloudq_tui.engine.codec import decode, to_plain, unpack_call, visible_data
 from cloudq_tui.engine.records import StoredCall
 from cloudq_tui.errors import UnreadableJob
 from cloudq_tui.models.job import Attempt, Job, JobState, LogLine
+from cloudq_tui.models.metrics import BOUNDS_MS, JobMetrics, MinuteMetrics, QueueMetrics, Spread
 from cloudq_tui.models.queue import LimiterState, Pause, QueueCounts, QueueView
 
 _ENOUGH_FINISHES = 20  # below this a failure rate says nothing
@@ -191,3 +194,29 @@ def read_active(rows: Any, queue: str) -> list[Job]:
         )
         for row in rows
     ]
+
+
+def read_metrics(answer: Any, queue: str) -> QueueMetrics:
+    """The answer of metrics.lua."""
+    now, totals, minutes = answer
+    by_name: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for field, value in zip(totals[0::2], totals[1::2], strict=True):
+        name, _, what = text(field).rpartition("|")
+        by_name[name][what] = number(value)
+    return QueueMetrics(
+        timestamp=now,
+        queue=queue,
+        jobs=tuple(_job_metrics(name, sums) for name, sums in sorted(by_name.items())),
+        minutes=tuple(
+            MinuteMetrics(minutes[at] * 60_000, *minutes[at + 1 : at + 6]) for at in range(0, len(minutes), 6)
+        ),
+    )
+
+
+def _job_metrics(name: str, sums: Mapping[str, int]) -> JobMetrics:
+    def spread(total: str, histogram: str) -> Spread:
+        buckets = [sums.get(f"{histogram}{bucket}", 0) for bucket in range(1, len(BOUNDS_MS) + 2)]
+        return Spread.of(sums.get(total, 0), buckets)
+
+    completed, failed, excluded, retried = (sums.get(outcome, 0) for outcome in "cfxr")
+    return JobMetrics(name, completed, failed, excluded, retried, spread("d", "D"), spread("w", "W"))

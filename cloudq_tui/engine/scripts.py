@@ -13,9 +13,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from cloudq_tui.engine.keys import SUFFIXES
+from cloudq_tui.models.metrics import BOUNDS_MS
 
 _INCLUDE: Final = re.compile(r"^-- include ([a-z_]+)$", re.MULTILINE)
 _KEY: Final = re.compile(r"\bK\.([a-z]+)\b")
+_BOUNDS: Final = f"local BOUNDS = {{ {', '.join(map(str, BOUNDS_MS))} }}\n"
 
 
 class Pool(Protocol):
@@ -64,16 +66,18 @@ class Scripts:
 
             return _INCLUDE.sub(one, text)
 
-        return _with_keys(resolve(_read(f"{name}.lua")))
+        return _with_constants(resolve(_read(f"{name}.lua")))
 
 
-def _with_keys(text: str) -> str:
-    """`K.name` becomes the suffix itself: to make a table of all of them would cost each call as much as a command.
+def _with_constants(text: str) -> str:
+    """`BOUNDS` are a histogram's, where a script asks for them.
 
+    `K.name` becomes the suffix itself: to make a table of all of them would cost each call as much as a command.
     A script that chooses one by its name gets the table all the same.
     """
     folded = _KEY.sub(lambda match: f"'{SUFFIXES[match.group(1)]}'", text)
-    return folded if "K[" not in folded else _key_table() + folded
+    bounds = _BOUNDS if "BOUNDS" in folded else ""
+    return bounds + folded if "K[" not in folded else bounds + _key_table() + folded
 
 
 @cache

@@ -11,6 +11,7 @@ from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import Invalid, JobNotFound, QueueNotFound
 from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
 from cloudq_tui.models.job import Job, JobState
+from cloudq_tui.models.metrics import QueueMetrics
 from cloudq_tui.models.queue import Preview, QueueStatus, QueueView, Snapshot
 from cloudq_tui.models.worker import WorkerInfo
 from cloudq_tui.services.alerts import queue_alerts
@@ -111,6 +112,12 @@ class QueueViews:
         self._check_queue(queue)
         found = self._reader.events(queue, limit)
         return [replace(event, detail=mask_text(event.detail)) for event in found] if self._mask else found
+
+    def metrics(self, queue: str) -> QueueMetrics:
+        """What a queue did: by job name, counts by outcome and how long its jobs waited and ran (ms); and each
+        minute of the last 24 h."""
+        self._check_queue(queue)
+        return self._reader.metrics(queue)
 
     def audit(self, limit: int = 100) -> list[AuditEntry]:
         """What people did, newest first."""

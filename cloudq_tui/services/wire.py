@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from cloudq_tui.models.event import QueueEvent
 from cloudq_tui.models.job import Attempt, Job, JobState
+from cloudq_tui.models.metrics import QueueMetrics
 from cloudq_tui.models.queue import QueueCounts, QueueStatus
 from cloudq_tui.models.worker import WorkerInfo
 from cloudq_tui.services.operations import QueueOperations
@@ -193,9 +194,46 @@ class EventWire(Wire):
     detail: str
 
 
+class SpreadWire(Wire):
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class JobMetricsWire(Wire):
+    name: str
+    completed: int
+    failed: int
+    excluded: int
+    retried: int
+    duration: SpreadWire
+    wait: SpreadWire
+
+
+class MinuteMetricsWire(Wire):
+    at: int
+    completed: int
+    failed: int
+    excluded: int
+    retried: int
+    busy: int
+
+
+class QueueMetricsWire(Wire):
+    timestamp: int
+    queue: str
+    jobs: list[JobMetricsWire]
+    minutes: list[MinuteMetricsWire]
+
+
 def workers_json(workers: Iterable[WorkerInfo]) -> list[dict[str, Any]]:
     return [WorkerWire.model_validate(worker).model_dump(by_alias=True) for worker in workers]
 
 
 def events_json(events: Iterable[QueueEvent]) -> list[dict[str, Any]]:
     return [EventWire.model_validate(event).model_dump(by_alias=True) for event in events]
+
+
+def metrics_json(metrics: QueueMetrics) -> dict[str, Any]:
+    return QueueMetricsWire.model_validate(metrics).model_dump(by_alias=True)

@@ -216,6 +216,20 @@ def test_events_and_workers(shell: Shell, operations: QueueOperations) -> None:
     assert json.loads(shell("events", "email", "--json").out)[0]["jobId"] == job.id
 
 
+def test_metrics(shell: Shell, operations: QueueOperations, fail: Callable[[str], str]) -> None:
+    assert shell("metrics", "email").out == "no run has ended yet\n"
+    operations.enqueue("email", "send-email", MAIL)
+    fail("535 no")
+    named, _, hours = shell("metrics", "email").out.partition("\n\n")
+    assert re.search(r"^send-email +0 +1 +0 +0 +\S+ms", named, re.MULTILINE)
+    assert re.search(r":00 +0 +1 +0 +0 +\d+ms", hours)
+    told = json.loads(shell("metrics", "email", "--json").out)
+    assert (told["queue"], told["jobs"][0]["name"], told["jobs"][0]["failed"]) == ("email", "send-email", 1)
+    assert told["jobs"][0]["duration"].keys() == {"mean", "p50", "p95", "p99"}
+    assert [minute["failed"] for minute in told["minutes"]] == [1]
+    assert shell("metrics", "nope").err.startswith("cloudq-tui: no queue 'nope'")
+
+
 def test_version_needs_no_redis(shell: Shell) -> None:
     said = shell("version", CLOUDQ_REDIS__URL="unix:///nowhere")
     assert said.status == 0
