@@ -5,6 +5,7 @@ The bulk verbs are steps: each call moves a bounded number of jobs and says what
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from cloudq_tui.engine.calls import ScriptCalls
@@ -12,7 +13,8 @@ from cloudq_tui.errors import Conflict, JobNotFound
 from cloudq_tui.models.job import JobState
 from cloudq_tui.models.queue import BulkResult
 
-BUDGET = 250  # jobs in one step of a bulk verb: a few ms of Redis at most
+BUDGET = 100  # jobs in one step of a bulk verb: of a million jobs, the dearest step stays below 5 ms of Redis
+_PAGE = 1000  # keys looked at, and then freed, in one call
 
 
 class ActVerbs(ScriptCalls):
@@ -98,8 +100,10 @@ class ActVerbs(ScriptCalls):
     def obliterate(self, queue: str) -> None:
         """Remove a queue whole, its active jobs too: for Huey's flush and for tests. Not atomic."""
         with self.connection.guard():
-            for key in self.connection.client.scan_iter(match=_literal(self._base(queue)) + ":*", count=1000):
-                self.connection.client.delete(key)
+            found = self.connection.client.scan_iter(match=_literal(self._base(queue)) + ":*", count=_PAGE)
+            # Unlinked: to free a set of a million entries at once would block Redis.
+            while page := list(itertools.islice(found, _PAGE)):
+                self.connection.client.unlink(*page)
 
     # --- inner ---
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from cloudq_tui.engine import keys
+from cloudq_tui.engine.acts import BUDGET
 from cloudq_tui.engine.arguments import (
     claim_arguments,
     finish_arguments,
@@ -200,7 +201,7 @@ class ClusterEngine(QueueEngine):
         }
         return [found[_named(one)] for one in leases]
 
-    def recover(self, queues: Sequence[str], *, max_stalled: int = 3, budget: int = 250) -> int:
+    def recover(self, queues: Sequence[str], *, max_stalled: int = 3, budget: int = BUDGET) -> int:
         """As on one server; and delivers what dead workers left in the outboxes of the queues."""
         sweeps = [self._call("recover", queue, [max_stalled, budget]) for queue in queues]
         answers = self._slots.run([*sweeps, *(self._outbox.leftovers(queue) for queue in queues)])

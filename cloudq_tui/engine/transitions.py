@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cloudq_tui.engine import keys
-from cloudq_tui.engine.acts import ActVerbs
+from cloudq_tui.engine.acts import BUDGET, ActVerbs
 from cloudq_tui.engine.arguments import (
     add_arguments,
     claim_arguments,
@@ -223,8 +223,11 @@ class QueueEngine(ActVerbs):
             args += [index[one.queue], one.id, one.token]
         return [Renewal(answer) for answer in self._repeatable("renew", [self._base(queue) for queue in queues], args)]
 
-    def recover(self, queues: Sequence[str], *, max_stalled: int = 3, budget: int = 250) -> int:
-        """Jobs whose lease ran out wait again in their old place, or fail as stalled. Returns how many."""
+    def recover(self, queues: Sequence[str], *, max_stalled: int = 3, budget: int = BUDGET) -> int:
+        """Jobs whose lease ran out wait again in their old place, or fail as stalled; at most `budget` of them.
+
+        Returns how many.
+        """
         return int(self._repeatable("recover", [self._base(queue) for queue in queues], [max_stalled, budget]))
 
     def progress(self, lease: Lease, percent: int, step: str) -> Renewal:

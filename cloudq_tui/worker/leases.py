@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
+from cloudq_tui.engine.acts import BUDGET
 from cloudq_tui.engine.records import CatalogEntry, ClaimedJob, Finish, Lease, Presence, Renewal
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import CloudqError, QueueUnavailable
@@ -146,6 +147,11 @@ class LeaseKeeper:
 
     # --- the thread ---
 
+    def _sweep(self) -> None:
+        """All that is late, in bounded steps: many may have died with a host."""
+        while self._engine.recover(self._queues(), max_stalled=self.options.max_stalled) >= BUDGET:
+            self._renew()
+
     def _run(self) -> None:
         stop, options = self._stop, self.options
         published = False
@@ -159,7 +165,7 @@ class LeaseKeeper:
                     self._renew()
                 if now >= next_sweep:
                     next_sweep = now + options.sweep
-                    self._engine.recover(self._queues(), max_stalled=options.max_stalled)
+                    self._sweep()
                 if not published:
                     self._engine.publish(self._catalog())
                     published = True

@@ -164,3 +164,17 @@ def test_the_last_page_is_the_last_page(connection: Connection, engine: QueueEng
     assert page == waiting[480:]
     engine.pause(QUEUE, by="ops")
     assert [job.id for job in reader.page(QUEUE, JobState.PAUSED, 490, 499)] == waiting[490:]
+
+
+def test_a_queue_is_obliterated_in_pages_and_nothing_is_freed_at_once(
+    connection: Connection, engine: QueueEngine
+) -> None:
+    fill(engine, 1500)
+    engine.add(NewJob("other", "sms", "send-sms", b""))
+    connection.client.config_resetstat()
+    engine.obliterate(QUEUE)
+    stats = connection.client.info("commandstats")
+    assert "cmdstat_del" not in stats
+    assert stats["cmdstat_unlink"]["calls"] <= 4
+    assert not connection.client.keys(f"{{cloudq:{QUEUE}}}:*")
+    assert connection.client.exists("{cloudq:sms}:j:other")
