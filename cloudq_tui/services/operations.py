@@ -184,6 +184,7 @@ class QueueOperations(QueueViews):
             lambda offset, act: self._engine.empty(queue, cutoff=cutoff, offset=offset, act=act),
             on_progress,
             undoable,
+            look_again=True,
         )
 
     def clean_queue(
@@ -208,6 +209,7 @@ class QueueOperations(QueueViews):
             on_progress,
             undoable,
             f"{which.value} older than {grace} ms",
+            look_again=True,
         )
 
     def undo(self, on_progress: OnProgress | None = None) -> tuple[AuditEntry, BulkResult]:
@@ -278,14 +280,22 @@ class QueueOperations(QueueViews):
         on_progress: OnProgress | None,
         undoable: bool,
         detail: str = "",
+        *,
+        look_again: bool = False,
     ) -> BulkResult:
-        """Repeat a bounded step until nothing is left, nothing moves, or the person stops it."""
-        total, act, whole = BulkResult(), _new_act(undoable), False
+        """Repeat a bounded step until nothing is left, nothing moves, or the person stops it.
+
+        `look_again`: what was skipped may go meanwhile, and others then stand where it has been looked already; so
+        it begins anew until there is nothing more to move.
+        """
+        total, act, whole, before = BulkResult(), _new_act(undoable), False, 0
         try:
             while not whole:
                 done = step(total.skipped, act)
                 total = BulkResult(total.moved + done.moved, total.skipped + done.skipped, done.remaining)
                 whole = done.remaining <= 0 or (done.moved == 0 and done.skipped == 0)
+                if whole and look_again and total.skipped and total.moved > before:
+                    total, whole, before = replace(total, skipped=0), False, total.moved
                 if on_progress is not None and on_progress(total) is False:
                     break
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cloudq_tui.engine.acts import BUDGET
 from cloudq_tui.engine.codec import encode, unpack_call
 from cloudq_tui.engine.connection import Connection
 from cloudq_tui.engine.queries import QueueReader
@@ -367,6 +368,29 @@ def test_empty_goes_in_steps_and_can_be_stopped(operations: QueueOperations) -> 
         ("empty", "email", rest.moved),
         ("empty", "email", stopped.moved),
     ]
+
+
+def test_empty_takes_all_that_was_there_whatever_is_claimed_meanwhile(
+    operations: QueueOperations, engine: QueueEngine
+) -> None:
+    operations.enqueue_many("email", "send-email", [{"to": "old"}] * (2 * BUDGET + 50))
+    began = engine.now()
+    steps = 0
+
+    def meanwhile(_: BulkResult) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 1:  # newer ones come before the old
+            while engine.now() <= began:
+                pass
+            operations.enqueue_many("email", "send-email", [{"to": "new"}] * BUDGET, JobOptions(priority=1))
+        if steps == 2:  # they were skipped, and are claimed
+            engine.claim([QueueClaim("email", BUDGET)], worker="w", request="r", lease=60_000, limit=BUDGET)
+
+    done = operations.empty_queue("email", meanwhile)
+    assert (done.moved, done.remaining) == (2 * BUDGET + 50, 0)
+    assert operations.count("email", "waiting") == 0
+    assert operations.count("email", "active") == BUDGET
 
 
 def test_empty_spares_active_jobs_and_the_pause(operations: QueueOperations, engine: QueueEngine) -> None:
