@@ -48,7 +48,10 @@ def check_address(settings: Settings) -> None:
 def serve_forever(
     operations: QueueOperations, *, settings: Settings, on_listening: Callable[[str], None] | None = None
 ) -> None:
-    """Answer until interrupted; `on_listening` is told the URL. Raises SettingsError when the port is taken."""
+    """Answer until interrupted, then raise KeyboardInterrupt; `on_listening` is told the URL.
+
+    Raises SettingsError when the port is taken.
+    """
     app = create_app(operations, settings=settings)
     with listen(settings.api.host, settings.api.port) as listener:
         if on_listening is not None:
@@ -56,6 +59,8 @@ def serve_forever(
             on_listening(f"http://{host}:{listener.getsockname()[1]}")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
         server.run(sockets=[listener])
+    # It only ends by a signal, which it raises again; where something swallowed that, an interruption it stays.
+    raise KeyboardInterrupt
 
 
 def listen(host: str, port: int) -> socket.socket:
