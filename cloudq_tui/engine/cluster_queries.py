@@ -66,7 +66,7 @@ class ClusterExamination(Examination):
         self._slots = SlotCalls(connection)
 
     def server(self) -> ServerFacts:
-        """The facts of the master that fares worst: one that fails, does not persist, or may forget keys."""
+        """The facts of the master that fares worst: one that fails, is full, does not persist, or may forget keys."""
         return min((each.server() for each in self._at_each_node()), key=_health)
 
     def recorded(self) -> Iterator[tuple[str, list[bytes]]]:
@@ -91,5 +91,5 @@ def _fullest(memories: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"used_memory": sum(memory.get("used_memory", 0) for memory in memories), "maxmemory": 0}
 
 
-def _health(facts: ServerFacts) -> tuple[bool, bool, bool]:
-    return not facts.failing, facts.aof, facts.eviction == "noeviction"
+def _health(facts: ServerFacts) -> tuple[bool, bool, bool, bool]:
+    return not facts.failing, not facts.full, facts.aof, facts.eviction == "noeviction"

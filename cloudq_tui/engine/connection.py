@@ -181,6 +181,8 @@ def _reason(error: Exception) -> str:
     text = str(error).strip().rstrip(".") or type(error).__name__
     if text.startswith(("HELLO must be called", "NOAUTH", "Authentication required")):
         return "it asks for a password; set REDIS_PASSWORD"
+    if "WRONGTYPE " in text:  # the rest of it names a script by its hash, and no key
+        return "WRONGTYPE, a key holds another kind of value than it must; `cloudq-tui doctor` says which"
     return text.splitlines()[0]
 
 

@@ -50,7 +50,10 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What a server says of itself. `appendfsync` and `save` are None where it refuses to tell its configuration."""
+    """What a server says of itself. `appendfsync` and `save` are None where it refuses to tell its configuration.
+
+    Memory in bytes; `max_memory` 0 means no limit.
+    """
 
     family: str
     version: str
@@ -60,6 +63,12 @@ class ServerFacts:
     failing: tuple[str, ...]
     max_memory: int
     eviction: str
+    used_memory: int
+
+    @property
+    def full(self) -> bool:
+        """Whether it refuses what grows."""
+        return 0 < self.max_memory <= self.used_memory
 
 
 class Examination:
@@ -105,6 +114,7 @@ class Examination:
             failing=tuple(name for field, name in writes if persistence.get(field, "ok") != "ok"),
             max_memory=int(memory.get("maxmemory", 0)),
             eviction=str(memory.get("maxmemory_policy", "")),
+            used_memory=int(memory.get("used_memory", 0)),
         )
 
     def spoiled(self, queue: str) -> list[tuple[str, str]]:

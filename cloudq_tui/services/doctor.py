@@ -236,6 +236,13 @@ def server_findings(server: ServerFacts, *, embedded: bool) -> Iterator[Finding]
     yield from _persistence(server, embedded=embedded)
     for what in server.failing:
         yield Finding(Level.ERROR, "", f"the last {what} failed; see the server's log and its disk")
+    if server.full:
+        used, most = (f"{octets / 2**20:,.1f} MB" for octets in (server.used_memory, server.max_memory))
+        yield Finding(
+            Level.ERROR,
+            "",
+            f"it uses {used} of a maxmemory of {most} and refuses jobs; raise maxmemory or clean queues",
+        )
     if server.eviction != "noeviction":
         yield Finding(
             Level.ERROR,

@@ -83,3 +83,16 @@ def test_redis_away_is_said_and_is_status_1(shell: Shell) -> None:
     assert "error     Redis at" in said.out
     body = json.loads(shell("doctor", "--json", CLOUDQ_REDIS__URL="unix:///nowhere/redis.sock").out)
     assert body["healthy"] is False
+
+
+def test_a_key_of_another_kind_is_one_line_that_says_who_names_it(
+    shell: Shell, operations: QueueOperations, kept: Any
+) -> None:
+    operations.enqueue("email", "send-email", MAIL)
+    kept.set("{cloudq:sms}:w", "not ours")
+    for command in (["status"], ["status", "--json"]):
+        said = shell(*command)
+        assert said.status == 1
+        assert said.err.count("\n") == 1
+        assert said.err.endswith("a key holds another kind of value than it must; `cloudq-tui doctor` says which\n")
+    assert "key {cloudq:sms}:w holds a string" in shell("doctor").out

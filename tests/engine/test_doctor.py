@@ -28,7 +28,7 @@ from cloudq_tui.settings import Settings
 from .conftest import QUEUE, Bench
 
 BASE = "{cloudq:email}"
-SOUND = ServerFacts("redis", "7.2.5", True, "everysec", "", (), 0, "noeviction")
+SOUND = ServerFacts("redis", "7.2.5", True, "everysec", "", (), 0, "noeviction", 1_000_000)
 
 
 def examine(bench: Bench, *, repair: bool = False, queues: tuple[str, ...] = (QUEUE,), step: int = 250) -> Report:
@@ -473,6 +473,8 @@ def test_repair_goes_on_in_a_full_redis(bench: Bench) -> None:
         ({"aof": False}, True, Level.ERROR, "embedded Redis runs with no AOF"),
         ({"failing": ("RDB snapshot",)}, False, Level.ERROR, "the last RDB snapshot failed"),
         ({"eviction": "allkeys-lru"}, False, Level.ERROR, "maxmemory-policy is allkeys-lru"),
+        ({"max_memory": 1_000_001}, False, None, ""),
+        ({"max_memory": 1_000_000}, False, Level.ERROR, "it uses 1.0 MB of a maxmemory of 1.0 MB and refuses jobs"),
     ],
 )
 def test_what_a_server_must_be(facts: dict[str, Any], embedded: bool, level: Level | None, said: str) -> None:
@@ -485,7 +487,9 @@ def test_the_facts_are_the_servers(connection: Connection, monkeypatch: pytest.M
     client = connection.client
     facts = Examination(connection).server()
     assert facts.version.count(".") == 2
-    assert facts == replace(SOUND, family=facts.family, version=facts.version, aof=False)
+    assert facts.used_memory > 100_000
+    seen = {"family": facts.family, "version": facts.version, "used_memory": facts.used_memory}
+    assert facts == replace(SOUND, aof=False, **seen)
     client.config_set("maxmemory-policy", "volatile-ttl")
     client.config_set("save", "900 1")
     try:
