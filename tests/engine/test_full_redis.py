@@ -79,6 +79,8 @@ COMPLETES: dict[str, Verb] = {
         full.engine.limit(full.held, "provider", 1, 60_000) == 0
         and full.engine.limit(full.held, "provider", 1, 60_000) == 60_000
     ),
+    "checkpoint": lambda full: full.engine.checkpoint(full.held, b"5"),
+    "lock": lambda full: full.engine.lock(full.held, "device-2") is True,
     "unlock": lambda full: full.engine.unlock(full.held, "device-1"),
     "retry": lambda full: full.engine.retry(QUEUE, "failed") is None and full.in_state("waiting", "failed"),
     "retry all": lambda full: (
@@ -108,8 +110,6 @@ REFUSED: dict[str, Callable[[Full], object]] = {
     "add in bulk": lambda full: full.engine.add_many(NewJob(f"b{number}", QUEUE, "x", b"") for number in range(250)),
     "progress": lambda full: full.engine.progress(full.held, 50, "half"),
     "log": lambda full: full.engine.log(full.held, "a line"),
-    "checkpoint": lambda full: full.engine.checkpoint(full.held, b"5"),
-    "lock": lambda full: full.engine.lock(full.held, "device-2"),
 }
 
 
