@@ -106,6 +106,7 @@ REFUSED: dict[str, Callable[[Full], object]] = {
     "add": lambda full: full.add(),
     "add, delayed": lambda full: full.add(delay=1000),
     "add with an id of its own": lambda full: full.add(id="mine", unique=True),
+    "add in the place of one in the trash": lambda full: full.add(id="gone"),
     "add again what has finished": lambda full: full.add(id="completed", rerun=True),
     "add in bulk": lambda full: full.engine.add_many(NewJob(f"b{number}", QUEUE, "x", b"") for number in range(250)),
     "progress": lambda full: full.engine.progress(full.held, 50, "half"),

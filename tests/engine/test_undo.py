@@ -92,3 +92,12 @@ def test_undo_of_retry_all_takes_back_only_what_nobody_claimed(bench: Bench) -> 
     for job_id in bench.ids("failed"):
         assert bench.reader.job(QUEUE, job_id) == before[job_id]
     bench.finish(claimed)
+
+
+def test_an_add_that_is_refused_leaves_the_trash_as_it_is(bench: Bench) -> None:
+    job_id = bench.add(id="order-1", unique=True)
+    bench.engine.remove(QUEUE, job_id, act="a")
+    again = NewJob(job_id, QUEUE, "send-email", pack_call((), {}), unique=True)
+    assert not bench.engine.add(again), "its id was used"
+    assert bench.engine.undo(QUEUE, "a").moved == 1
+    assert bench.ids("waiting") == [job_id]

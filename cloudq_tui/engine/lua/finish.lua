@@ -12,7 +12,6 @@
 --         number of chord members, per member: chord, index, size, value, then its callback as a follow-up
 --       1 and the arguments of include/claim.lua, or 0
 -- RETURNS { { 1 or 0 per finish }, claim result or false }. 0: the lease was lost and nothing was changed.
-local BOUNDS = { 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000 }
 local CHORD_TTL = 604800000 -- ms; as long as failed jobs stay
 
 local n = tonumber(ARGV[1])
@@ -115,7 +114,7 @@ local function finish(index, base, id, rec, outcome, a, record)
   end
   if outcome == 'f' then
     measure(index, record[4], EXCLUDED[kind] and 'x' or 'f', record)
-    if ARGV[a + 4] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
+    redis.call('HINCRBY', rec, 'a', ARGV[a + 4])
     fail(base, id, now, kind, message, detail)
     ask_to_keep(index, K.failed, more[2])
     ended[index] = (ended[index] or 0) + 1
@@ -123,7 +122,7 @@ local function finish(index, base, id, rec, outcome, a, record)
     redis.call('HDEL', rec, 'tk', 'wk', 'pg', 'sp')
     if outcome == 'r' then
       measure(index, record[4], 'r', record)
-      if ARGV[a + 4] == '1' then redis.call('HINCRBY', rec, 'a', 1) end
+      redis.call('HINCRBY', rec, 'a', ARGV[a + 4]) -- where it is none too: `a` says that there is an error to forget
       note(base, id, message, detail)
     elseif message ~= '' then
       redis.call('HSET', rec, 'y', string.sub(message, 1, 60))

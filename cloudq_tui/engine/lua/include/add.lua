@@ -12,12 +12,10 @@ local function add_jobs(base, at, n, now)
   for i = 1, n do
     local a, rec = at + 12 * (i - 1), records[i]
     local id, rank, delay, unique = ARGV[a], ARGV[a + 3], tonumber(ARGV[a + 4]), ARGV[a + 8]
-    local there, again, place = false, false, nil
+    local there, trashed, again, place = false, false, false, nil
     if some or added[id] then
       local seen = redis.call('HMGET', rec, 'v', 'tr')
-      there = seen[1] and not seen[2]
-      -- What lies in the trash under this id makes room: an undo will skip it.
-      if seen[2] then drop(base, id) end
+      there, trashed = seen[1] and not seen[2], seen[2]
       if there and ARGV[a + 11] == '1' then
         local state, _, key = state_of(base, id)
         again, place = state == 'completed' or state == 'failed', key
@@ -27,10 +25,9 @@ local function add_jobs(base, at, n, now)
     if (not there or again)
       and (unique == '0' or redis.call('SET', base .. K.unique .. id, 1, 'NX', 'PX', unique)) then
       if not sequence then sequence = redis.call('HINCRBY', base .. K.meta, 'seq', n) - n end
-      if again then
-        redis.call('ZREM', base .. place, id)
-        drop(base, id)
-      end
+      if again then redis.call('ZREM', base .. place, id) end
+      -- What lies in the trash under this id makes room: an undo will skip it.
+      if again or trashed then drop(base, id) end
       sequence = sequence + 1
       added[id] = true
       payloads[#payloads + 1] = base .. K.payload .. id; payloads[#payloads + 1] = ARGV[a + 2]
