@@ -120,12 +120,12 @@ def test_a_job_that_takes_too_long_ends_as_timeout(
 ) -> None:
     log = tmp_path / "consumer.log"
     (folder / "app.log").write_bytes(b"2025-10-21 10:30:00 INFO user 17 at 10.0.0.1\n" * 2_000_000)
-    picture = noisy_picture(folder / "noise.jpg", 1200, 1000)  # each try encodes in a fraction of the bound
+    picture = noisy_picture(folder / "noise.jpg", 2000, 1500)
     options = JobOptions(timeout=timedelta(seconds=0.5), retries=0)
     with QueueService() as service:
         analysis = service.enqueue("log-processing", "analyze-logs", {"paths": ["*.log"]}, options)
-        compress = {"type": "compress", "maxBytes": 200}
-        payload = {"input": str(picture), "operations": [compress], "output": "small.avif"}
+        turns = [{"type": "rotate", "degrees": 1}] * 20  # seconds in all, each a fraction of the bound
+        payload = {"input": str(picture), "operations": turns, "output": "small.avif"}
         image = service.enqueue("image-processing", "process-image", payload, options)
         start_consumer(kind)
         for queue, job_id in (("log-processing", analysis.id), ("image-processing", image.id)):
