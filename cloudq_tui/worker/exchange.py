@@ -92,7 +92,7 @@ class Exchange:
         self.flush(patience=2.0)
         with self._turn:
             for taken in self._running.values():
-                self._done.append(Handed(release(taken.claim)))
+                self._lay_down(Handed(release(taken.claim)))
             self._running.clear()
         self.flush(patience=2.0)
 
@@ -148,10 +148,14 @@ class Exchange:
             if self._running.pop((finish.id, finish.token), None) is None:
                 return  # it was given back when the worker was told to stop
             self._appetite.ended(finish.queue, seconds)
-            if not self._done:
-                self._since = time.monotonic()
-            self._done.append(Handed(finish, after))
+            self._lay_down(Handed(finish, after))
         self._backstop.wake()
+
+    def _lay_down(self, handed: Handed) -> None:
+        """To be carried by the next call. The caller has the lock."""
+        if not self._done:
+            self._since = time.monotonic()
+        self._done.append(handed)
 
     def said(self) -> None:
         """A line was logged: written now, or with the next call while quick jobs lie ready."""
@@ -166,8 +170,11 @@ class Exchange:
         """Hand in now; while Redis is away, for `patience` seconds."""
         deadline = time.monotonic() + patience
         while True:
+            if self._closed or self._present <= 0:
+                self._give_back()
             with self._turn:
-                if not self._done and self._sent is None:
+                # What another thread carries has not arrived yet, and would be lost with this process.
+                if not self._done and self._sent is None and not self._calling:
                     return
                 mine = not self._calling
                 if mine:
@@ -176,8 +183,6 @@ class Exchange:
                     self._turn.wait(0.05)
             if mine:
                 self._call(claim=self._hand >= _MANY and not self._closed and self._present > 0)
-                if self._closed or self._present <= 0:
-                    self._give_back()
             if time.monotonic() > deadline and (self._failures or not mine):
                 return
 
@@ -188,7 +193,7 @@ class Exchange:
             taken = self._ready.popleft()
             if time.monotonic() - taken.since > self._huey.leases.options.lease / 2:
                 # This process was frozen meanwhile: the job may be another's by now.
-                self._done.append(Handed(release(taken.claim)))
+                self._lay_down(Handed(release(taken.claim)))
                 continue
             if self._appetite.start(taken.claim.queue):
                 self._running[taken.claim.id, taken.claim.token] = taken
@@ -319,7 +324,7 @@ class Exchange:
                 continue
             failed = Finish(finish.queue, finish.id, finish.token, Outcome.FAILED, error=str(reason))
             with self._turn:
-                self._done.append(Handed(failed, None, refused=True))
+                self._lay_down(Handed(failed, None, refused=True))
         with self._turn:
             self._failures = 0
 
@@ -387,4 +392,4 @@ class Exchange:
             while self._ready and self._ready[0].since <= limit:
                 taken = self._ready.popleft()
                 self._appetite.overestimated(taken.claim.queue)
-                self._done.append(Handed(release(taken.claim)))
+                self._lay_down(Handed(release(taken.claim)))

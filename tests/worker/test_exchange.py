@@ -12,12 +12,13 @@ import pytest
 from huey.signals import SIGNAL_INTERRUPTED
 
 from cloudq_tui.engine.queries import QueueReader
-from cloudq_tui.engine.records import Finish, Pending, QueueClaim
+from cloudq_tui.engine.records import Finish, Outcome, Pending, QueueClaim
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import QueueUnavailable, ScriptRefused
 from cloudq_tui.models.job import JobState
 from cloudq_tui.worker.appetite import Appetite
 from cloudq_tui.worker.crowd import Crowd
+from cloudq_tui.worker.exchange import Exchange
 from cloudq_tui.worker.huey import CloudqHuey
 from cloudq_tui.worker.options import QueueOptions
 
@@ -281,3 +282,32 @@ def test_a_request_asked_again_gives_the_same_jobs(huey: CloudqHuey) -> None:
     first = huey.engine.claim([QueueClaim("jobs", 2)], **ask)  # type: ignore[arg-type]
     again = huey.engine.claim([QueueClaim("jobs", 2)], **ask)  # type: ignore[arg-type]
     assert [job.id for job in first.jobs] == [job.id for job in again.jobs]
+
+
+def test_who_leaves_waits_for_what_another_thread_carries(
+    huey: CloudqHuey, states: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flushing thread has taken the finish, but it is not at Redis: the process must not end yet."""
+    carried, go_on, begin = threading.Event(), threading.Event(), huey.engine.begin_finish
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        carried.set()
+        assert go_on.wait(20)
+        return begin(*args, **kwargs)
+
+    Jobs(huey).quick(1)
+    exchange = Exchange(huey, 1)
+    exchange.enter()
+    taken = exchange.take(lambda: False)
+    assert taken is not None
+    monkeypatch.setattr(huey.engine, "begin_finish", slowly)
+    claim = taken.claim
+    exchange.done(Finish(claim.queue, claim.id, claim.token, Outcome.COMPLETED), 0.0)
+    assert carried.wait(10)
+    leaving = threading.Thread(target=exchange.leave)
+    leaving.start()
+    leaving.join(0.2)
+    assert leaving.is_alive()
+    go_on.set()
+    leaving.join(10)
+    assert states("jobs") == {"completed": 1}
