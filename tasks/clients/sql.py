@@ -10,7 +10,7 @@ import datetime as dt
 import decimal
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from cloudq_tui.errors import PermanentFailure, TemporaryFailure
 from cloudq_tui.models.context import JobContext
+from tasks.clients import postgres
 from tasks.clients.named_query import NamedQuery
 from tasks.clients.watchdog import Attempt, Watchdog
 from tasks.contacts import peer_words
@@ -89,6 +90,8 @@ class SqlSource:
         except (exc.ArgumentError, ImportError) as error:
             raise PermanentFailure(f"source {self.name}: no driver for {url.drivername}: {error}") from None
         sa.event.listen(engine, "handle_error", _close_cursor)
+        if url.drivername == "postgresql+psycopg":
+            sa.event.listen(engine, "connect", postgres.read_all_times)
         if self.read_only and backend in _READ_ONLY:
             sa.event.listen(engine, "connect", _read_only(_READ_ONLY[backend]))
         return engine
@@ -152,7 +155,7 @@ class SqlSession:
         if not result.returns_rows:
             raise PermanentFailure("the query returns no rows: it must be a SELECT")
         try:
-            yield Rows(tuple(result.keys()), self._types(result), self._batches(result, size))
+            yield Rows(_distinct(result.keys()), self._types(result), self._batches(result, size))
         finally:
             # Closing talks to the server once more, which may be the one that has gone silent.
             with suppress(Exception), self._watch.over(self._source.connect_timeout, "closing the query"):
@@ -163,7 +166,7 @@ class SqlSession:
         described = getattr(result.cursor, "description", None)
         if self._connection.dialect.driver != "psycopg" or not described:
             return (None,) * len(result.keys())
-        return tuple(_POSTGRES_TYPES.get(column.type_code) for column in described)
+        return tuple(postgres.TYPES.get(column.type_code) for column in described)
 
     def _batches(self, result: sa.CursorResult[Any], size: int) -> Iterator[Sequence[Sequence[Any]]]:
         while True:
@@ -202,23 +205,6 @@ class Rows:
     batches: Iterator[Sequence[Sequence[Any]]]
 
 
-_POSTGRES_TYPES: dict[int, type] = {
-    16: bool,
-    17: bytes,
-    20: int,
-    21: int,
-    23: int,
-    25: str,
-    700: float,
-    701: float,
-    1042: str,
-    1043: str,
-    1082: dt.date,
-    1083: dt.time,
-    1700: decimal.Decimal,
-}
-"""By the OIDs of PostgreSQL's pg_type; timestamps are told by their values, which have a zone or not."""
-
 _READ_ONLY = {"sqlite": "PRAGMA query_only=ON", "mysql": "SET SESSION TRANSACTION READ ONLY"}
 _READ_ONLY["mariadb"] = _READ_ONLY["mysql"]
 
@@ -229,6 +215,19 @@ def _read_only(statement: str) -> Any:
             cursor.execute(statement)
 
     return refuse_writes
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """The columns' names; one that came before gets a number, or an object or a template would lose its values."""
+    names = list(names)
+    found: dict[str, None] = {}
+    for name in names:
+        candidate, number = name, 1
+        while candidate in found or (number > 1 and candidate in names):
+            number += 1
+            candidate = f"{name}_{number}"
+        found[candidate] = None
+    return tuple(found)
 
 
 def _close_cursor(context: sa.ExceptionContext) -> None:

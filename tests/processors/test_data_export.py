@@ -52,6 +52,7 @@ QUERIES = {
     "counted": NamedQuery(COUNTED, {"n": QueryParam("integer", default=100)}, count=True),
     "endless": NamedQuery(ENDLESS),
     "trickle": NamedQuery("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"),
+    "doubles": NamedQuery("SELECT 1 AS a, 2 AS a, 3 AS a_2, 4 AS a"),
     "nothing": NamedQuery("SELECT id, name FROM people WHERE 0"),
     "writes": NamedQuery("INSERT INTO people (id) VALUES (99) RETURNING id"),
     "wrong": NamedQuery("SELECT no_such_column FROM people"),
@@ -212,6 +213,13 @@ def test_no_rows_are_a_file_too(export: Any, root: Path, format_: str) -> None:
         assert pq.read_table(root / "people-nothing-job-1.parquet").column_names == ["id", "name"]
     if format_ == "csv":
         assert (root / "people-nothing-job-1.csv").read_text() == "id,name\n"
+
+
+def test_columns_of_one_name_all_keep_their_values(export: Any, root: Path) -> None:
+    columns = {"a": 1, "a_3": 2, "a_2": 3, "a_4": 4}
+    assert json.loads((root / export("doubles", "jsonl")["file"]).read_text()) == columns
+    assert pq.read_table(root / export("doubles", "parquet")["file"]).to_pylist() == [columns]
+    assert (root / export("doubles", "csv")["file"]).read_text().split() == ["a,a_3,a_2,a_4", "1,2,3,4"]
 
 
 def test_kinds_of_parquet_join() -> None:
@@ -437,6 +445,20 @@ def test_what_a_killed_writer_left_goes_and_a_living_ones_stays(
     export("all")
     assert left_in(root) == sorted([".other.partial", living.name, f"{living.name}.d", "people-all-job-1.csv"])
     assert left_in(Path(f"{living}.d")) == ["sheet"]
+
+
+def test_a_writer_killed_once_its_file_has_its_name_leaves_nothing_else(
+    export: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_here: list[list[str]] = []
+    rename = os.rename
+
+    def seen(*paths: str, **folders: int) -> None:
+        rename(*paths, **folders)
+        killed_here.append(left_in(root))
+
+    monkeypatch.setattr(os, "rename", seen)
+    assert killed_here == [[export("all", "xlsx")["file"]]]
 
 
 def test_a_folder_that_is_no_folder(export: Any, root: Path) -> None:

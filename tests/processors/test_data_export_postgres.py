@@ -57,6 +57,11 @@ QUERIES = {
     "writes": NamedQuery("SELECT nextval('numbers')"),
     "deletes": NamedQuery("DELETE FROM kinds RETURNING id"),
     "wrong": NamedQuery("SELECT no_such_column FROM kinds WHERE secret = 'x'"),
+    "times": NamedQuery(
+        "SELECT 'infinity'::date AS day, '-infinity'::timestamptz AS at, '20000-01-01'::timestamp AS local,"
+        " '0044-03-15 BC'::date AS ides, time '24:00' AS midnight"
+        " UNION ALL SELECT '2026-01-02', '2026-01-02 03:04:05+00', '2026-01-02', '2026-01-02', '12:00'"
+    ),
     "division": NamedQuery("SELECT 1 / 0 AS x"),
 }
 
@@ -241,6 +246,15 @@ def test_no_rows_keep_their_types(export: Any, root: Path) -> None:
         "date32[day]",
         "binary",
     ]
+
+
+def test_times_beyond_pythons_are_text(export: Any, root: Path) -> None:
+    done = export("times", "jsonl")
+    beyond, within = map(json.loads, (root / done["file"]).read_text().splitlines())
+    assert list(beyond.values()) == ["infinity", "-infinity", "20000-01-01 00:00:00", "0044-03-15 BC", "24:00:00"]
+    assert (within["day"], within["midnight"]) == ("2026-01-02", "12:00:00")
+    done = export("times", "parquet")
+    assert pq.read_table(root / done["file"])["day"].to_pylist() == ["infinity", "2026-01-02"]
 
 
 def test_values_are_bound(export: Any) -> None:
