@@ -64,6 +64,8 @@ class OutputFile:
             check()
             digest.update(piece)
             size += len(piece)
+        # Before the file has its name: a sweep finds a killed writer's folder by the temporary name only.
+        _remove_scratch(self._folder, self._partial)
         # By the folder's descriptor, so that neither a swapped folder nor a link under that name leads elsewhere.
         os.rename(self._partial, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         os.fsync(self._folder)
@@ -157,8 +159,12 @@ def _sweep(folder: int) -> None:
                 os.close(descriptor)
 
 
-def _remove(folder: int, partial: str) -> None:
+def _remove_scratch(folder: int, partial: str) -> None:
     with contextlib.suppress(OSError):
         shutil.rmtree(partial + _SCRATCH, dir_fd=folder)
+
+
+def _remove(folder: int, partial: str) -> None:
+    _remove_scratch(folder, partial)
     with contextlib.suppress(OSError):
         os.unlink(partial, dir_fd=folder)
