@@ -50,7 +50,7 @@ def process_image(payload: ProcessImage, job: JobContext, *, files: RootedFiles,
     del data
     name = payload.output_format or (picture.format if picture.format in _SUFFIX else "png")
     output = _output(payload, files, source, name)
-    with suppress(FileNotFoundError):
+    with told("the output cannot be written"), suppress(FileNotFoundError):
         if os.path.samestat(output.stat(), identity):
             raise PermanentFailure("output is the input: a second run would work on its own outcome")
 

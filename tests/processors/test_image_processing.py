@@ -386,6 +386,11 @@ def test_only_plain_files(name: str, run: Any, root: Path) -> None:
             run(photo(root / "a.png"), {"type": "thumbnail"}, output=name)
 
 
+def test_a_name_too_long_for_the_disk_fails_in_words(run: Any, root: Path) -> None:
+    with pytest.raises(PermanentFailure, match="the output cannot be written: File name too long"):
+        run(photo(root / "a.png"), {"type": "thumbnail"}, output=f"{'x' * 300}.png")
+
+
 def test_the_input_is_never_the_output(run: Any, root: Path) -> None:
     source = photo(root / "a.png")
     os.link(source, root / "same.png")
