@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +38,12 @@ class FoundFile:
 
 
 class LogSearch:
-    """The files that patterns name; at most `max_files` for one job."""
+    """The files that patterns name; at most `max_files` for one job. `overlooked` counts what was left out, by why."""
 
     def __init__(self, files: RootedFiles, *, max_files: int) -> None:
         self._files = files
         self._max_files = max_files
+        self.overlooked: Counter[str] = Counter()
 
     def find(self, patterns: Sequence[str], check: Callable[[], None]) -> list[FoundFile]:
         """All files, each once, by their paths. `check` is called for each folder.
@@ -74,9 +76,14 @@ class LogSearch:
             try:
                 with self._files.folder(path) as folder:
                     inner, files = _step(folder, rest)
-            except OSError:
+            except OSError as error:
+                self.overlooked[f"a folder: {error.strerror}"] += 1
                 continue
-            yield from files
+            # Half a character, or an end of line, could not be told in a result.
+            shown = [file for file in files if str(file.path).isprintable()]
+            if len(shown) < len(files):
+                self.overlooked["a name that cannot be shown"] += len(files) - len(shown)
+            yield from shown
             new = [step for step in inner if step not in seen]
             seen.update(new)
             waiting.extend(new)
@@ -106,8 +113,6 @@ def _step(folder: OpenFolder, parts: tuple[str, ...]) -> tuple[list[tuple[Path, 
 def _fits(name: str, pattern: str) -> bool:
     if name.startswith(".") and (not pattern.startswith(".") or is_partial(name)):
         return False
-    if not name.isprintable():
-        return False  # half a character could not be told in a result
     return pattern in {_ANY_DEPTH, name} or fnmatch.fnmatchcase(name, pattern)
 
 

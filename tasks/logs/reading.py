@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 
 from tasks.clients.compression import Reader
@@ -27,8 +28,9 @@ class LineReader:
         rest, skipping = b"", False
         while piece := self._reader.read(_PIECE):
             self._advance()
+            text = piece if self.bytes else piece.removeprefix(BOM_UTF8)
             self.bytes += len(piece)
-            head, end, tail = (rest + piece).rpartition(b"\n")
+            head, end, tail = (rest + text).rpartition(b"\n")
             if end:
                 lines = head.split(b"\n")
                 yield self._told(lines[1:] if skipping else lines)

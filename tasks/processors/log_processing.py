@@ -259,8 +259,11 @@ def _in_use(folder: OpenFolder, name: str) -> bool:
 
 def _find(payload: LogFiles, job: JobContext, files: RootedFiles, rules: LogRules) -> list[FoundFile]:
     job.update_progress(5, "find")
-    found = LogSearch(files, max_files=rules.max_files).find(rules.patterns(payload), job.check)
+    search = LogSearch(files, max_files=rules.max_files)
+    found = search.find(rules.patterns(payload), job.check)
     job.log(f"{len(found)} files, {sum(one.size for one in found)} bytes")
+    for why, count in search.overlooked.items():
+        job.log(f"{count} left out: {why}")
     return found
 
 

@@ -68,6 +68,13 @@ def messages(result: dict[str, Any]) -> dict[str, int]:
     return {one["message"]: one["count"] for one in result["topMessages"]}
 
 
+def test_a_byte_order_mark_hides_no_line(run: Any) -> None:
+    for name, text in (("a.json", '{"time": "2025-10-21T10:30:00Z", "msg": "up"}\n'), ("b.log", TEXT)):
+        plain, marked = run(text, name), run(f"\ufeff{text}", name)
+        assert marked.pop("bytes") == plain.pop("bytes") + 3
+        assert marked == plain
+
+
 def test_plain_text(run: Any, job: Any) -> None:
     result = run(TEXT)
     assert result["formats"] == {"text": 1}

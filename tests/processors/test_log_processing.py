@@ -337,6 +337,15 @@ def test_patterns_never_leave_the_roots(run: Any, root: Path, tmp_path: Path) ->
     assert (root / "link.log").is_symlink()
 
 
+def test_what_is_left_out_is_told(run: Any, root: Path, job: Any) -> None:
+    write(root / "a.log", age=DAY)
+    odd = [write(root / "two\nlines.log"), write(root / "b" / "\u202e" / "c.log"), write(root / "\udcff.log")]
+    assert run({"paths": ["**/*.log", "missing/*.log"]})["archived"] == 1
+    assert all(path.exists() for path in odd)
+    assert "3 left out: a name that cannot be shown" in job.lines
+    assert "1 left out: a folder: No such file or directory" in job.lines
+
+
 def test_too_many_files_touch_none(run: Any, root: Path) -> None:
     for number in range(5):
         write(root / f"{number}.log", age=DAY)
