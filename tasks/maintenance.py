@@ -5,14 +5,13 @@ A periodic task, added once however many consumers there are, on a queue of its 
 
 from __future__ import annotations
 
-from huey import crontab
-
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import JobState
 from cloudq_tui.services.operations import DAY_MS, QueueOperations
 from cloudq_tui.settings import MAINTENANCE, Settings
 from cloudq_tui.worker.huey import CloudqHuey
+from tasks.clock import local_cron
 
 NAME = "daily-clean"
 CLEANER = Actor(name=NAME, door="maintenance")
@@ -21,7 +20,9 @@ CLEANER = Actor(name=NAME, door="maintenance")
 def register(huey: CloudqHuey, settings: Settings) -> None:
     """Let the consumers of `huey` clean nightly."""
 
-    @huey.periodic_task(crontab(minute="0", hour="2"), queue=MAINTENANCE, name=NAME, retries=3, retry_delay=60)
+    at_two = local_cron("0 2 * * *", settings.zone)
+
+    @huey.periodic_task(at_two, queue=MAINTENANCE, name=NAME, retries=3, retry_delay=60)
     def daily_clean() -> dict[str, int]:
         return clean_all(huey, settings)
 
