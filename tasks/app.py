@@ -9,7 +9,7 @@ from cloudq_tui.bootstrap import build_huey
 from cloudq_tui.errors import CloudqError
 from cloudq_tui.settings import Settings, load_settings
 from cloudq_tui.worker.huey import CloudqHuey
-from tasks import maintenance
+from tasks import maintenance, scheduled_reports
 from tasks.catalog import QUEUES
 from tasks.queues.job import PlatformJob
 from tasks.settings import load_platform_settings
@@ -37,6 +37,7 @@ def make_huey(settings: Settings | None = None) -> CloudqHuey:
         for job in queue.jobs(platform):
             _register(huey, settings, job)
     maintenance.register(huey, settings)
+    scheduled_reports.register(huey, settings, platform)
     return huey
 
 

@@ -1,4 +1,4 @@
-"""The nightly clean, on a real server."""
+"""The nightly clean and the reports by the clock, on a real server."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.records import Finish, Outcome, QueueClaim, Retention
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.models.event import Actor
+from cloudq_tui.models.job import JobState
 from cloudq_tui.services.operations import QueueOperations
 from cloudq_tui.settings import Settings
 from cloudq_tui.worker.huey import CloudqHuey
-from tasks import maintenance
+from tasks import maintenance, scheduled_reports
+from tasks.settings import PlatformSettings, ReportsSettings
 
 TWO, THREE = (dt.datetime(2026, 1, 1, hour) for hour in (2, 3))  # noqa: DTZ001 - crontab asks in local time
 KEEP = {"email": Retention(completed_age=0, completed_count=0)}
@@ -69,3 +71,27 @@ def test_people_do_not_see_its_queue(engine: QueueEngine, reader: QueueReader) -
     operations = QueueOperations(engine, reader, Settings(), actor=Actor("t", "python"))
     assert "maintenance" in reader.known_queues()
     assert "maintenance" not in operations.queue_names()
+
+
+def test_a_scheduled_report_is_ordered_once_for_each_time(engine: QueueEngine, reader: QueueReader) -> None:
+    reports = {"schedule": {"morning": {"cron": "0 10 * * *", "format": "pdf", "params": {"queues": ["email"]}}}}
+    platform = PlatformSettings(reports=ReportsSettings.model_validate(reports))
+    huey = CloudqHuey("cloudq", engine=engine)
+    scheduled_reports.register(huey, Settings(timezone="Asia/Shanghai"), platform)
+    assert huey.read_periodic(TWO) == []
+    for minute in (29453880, 29453880, 29453880 + 24 * 60):  # 02:00 UTC
+        [task] = huey.read_periodic(TWO.replace(hour=10))
+        task.id = f"report-morning@{minute}"
+        assert huey.execute(task).startswith("morning-2026-01-0")
+    ordered = reader.page("report-generation", JobState.WAITING, 0, 9)
+    assert sorted(job.id for job in ordered) == ["morning-2026-01-01T1000", "morning-2026-01-02T1000"]
+    job = reader.job("report-generation", "morning-2026-01-01T1000")
+    assert (job.name, job.priority) == ("generate-report", 10)
+    assert job.data == {"report": "queue-health", "format": "pdf", "params": {"queues": ["email"]}}
+
+
+def test_a_dropped_queue_gets_no_scheduled_reports(engine: QueueEngine) -> None:
+    platform = PlatformSettings(reports=ReportsSettings.model_validate({"schedule": {"m": {"cron": "* * * * *"}}}))
+    huey = CloudqHuey("cloudq", engine=engine)
+    scheduled_reports.register(huey, Settings(queues={"report-generation": False}), platform)
+    assert huey.read_periodic(TWO) == []
