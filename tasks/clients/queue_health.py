@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from cloudq_tui.models.job import Job, JobState
+from cloudq_tui.models.metrics import JobMetrics, QueueMetrics
 from cloudq_tui.models.queue import QueueView, Snapshot
 
 SAMPLE = 200
-"""Newest finished jobs of a queue from which percentiles and errors are taken."""
+"""Newest failed jobs of a queue from which faults are grouped."""
+
+SLOT_MS = 30 * 60_000
+SLOTS = 48
 
 _TOP_ERRORS = 10
 # What differs between two cases of one fault: quoted words, addresses, ids and numbers.
@@ -25,6 +28,8 @@ class Operations(Protocol):
     def snapshot(self) -> Snapshot: ...
 
     def queue_jobs(self, queue: str, state: JobState | str, start: int = 0, end: int = 19) -> list[Job]: ...
+
+    def metrics(self, queue: str) -> QueueMetrics: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +45,29 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Day:
+    """A queue's last 24 hours. `slots` are the finishes by half hour, oldest first; `busiest` is a minute's most."""
+
+    completed: int
+    failed: int
+    retried: int
+    busiest: int
+    slots: tuple[int, ...]
+
+    @property
+    def failure_rate(self) -> float | None:
+        """0 to 1; None without a finish."""
+        finishes = self.completed + self.failed
+        return self.failed / finishes if finishes else None
+
+
+@dataclass(frozen=True, slots=True)
 class QueueHealth:
-    """One queue: what the overview shows, and percentiles (ms) over its newest finished jobs."""
+    """One queue: what the overview shows, its last day, and its jobs by name, of those that ran."""
 
     view: QueueView
-    run_p50: float | None
-    run_p95: float | None
-    wait_p50: float | None
-    wait_p95: float | None
-    sampled: int
+    day: Day
+    jobs: tuple[JobMetrics, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +97,16 @@ class HealthReader:
         seen = self._operations.snapshot()
         known = {view.name: view for view in seen.queues}
         views = [known[name] for name in names] if names else list(seen.queues)
-        failed = {view.name: self._newest(view.name, JobState.FAILED) for view in views}
+        failed = {view.name: self._operations.queue_jobs(view.name, JobState.FAILED, 0, SAMPLE - 1) for view in views}
         faults = [fault for name, jobs in failed.items() for fault in group_faults(name, jobs)]
         faults.sort(key=lambda fault: (-fault.count, -fault.last))
         return SystemHealth(
             at=seen.timestamp,
             workers=len(seen.workers),
             redis=seen.redis.version,
-            queues=tuple(_health(view, self._newest(view.name, JobState.COMPLETED)) for view in views),
+            queues=tuple(_health(view, self._operations.metrics(view.name)) for view in views),
             faults=tuple(faults[:_TOP_ERRORS]),
         )
-
-    def _newest(self, queue: str, state: JobState) -> list[Job]:
-        return self._operations.queue_jobs(queue, state, 0, SAMPLE - 1)
 
 
 def group_faults(queue: str, jobs: Iterable[Job]) -> list[Fault]:
@@ -107,21 +123,20 @@ def group_faults(queue: str, jobs: Iterable[Job]) -> list[Fault]:
     return found
 
 
-def _health(view: QueueView, finished: Sequence[Job]) -> QueueHealth:
-    runs = [job.finished_on - job.processed_on for job in finished if job.finished_on and job.processed_on]
-    waits = [job.processed_on - job.timestamp for job in finished if job.processed_on]
-    return QueueHealth(
-        view,
-        run_p50=percentile(runs, 0.5),
-        run_p95=percentile(runs, 0.95),
-        wait_p50=percentile(waits, 0.5),
-        wait_p95=percentile(waits, 0.95),
-        sampled=len(runs),
+def _health(view: QueueView, metrics: QueueMetrics) -> QueueHealth:
+    ran = (job for job in metrics.jobs if job.completed + job.failed + job.retried)
+    return QueueHealth(view, _day(metrics), tuple(ran))
+
+
+def _day(metrics: QueueMetrics) -> Day:
+    slots = [0] * SLOTS
+    finishes = [(minute.at, minute.completed + minute.failed) for minute in metrics.minutes]
+    for at, count in finishes:
+        slots[max(0, SLOTS - 1 - (metrics.timestamp - at) // SLOT_MS)] += count
+    return Day(
+        completed=sum(minute.completed for minute in metrics.minutes),
+        failed=sum(minute.failed for minute in metrics.minutes),
+        retried=sum(minute.retried for minute in metrics.minutes),
+        busiest=max((count for _, count in finishes), default=0),
+        slots=tuple(slots),
     )
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """By the nearest rank; None of nothing."""
-    if not values:
-        return None
-    return max(0.0, sorted(values)[max(0, math.ceil(share * len(values)) - 1)])

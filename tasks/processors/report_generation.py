@@ -19,7 +19,7 @@ from cloudq_tui.models.context import JobContext
 from tasks.clients.charts import Chart, ChartPainter, Series
 from tasks.clients.output_folder import OutputFolder, WrittenFile
 from tasks.clients.pdf import PdfPrinter
-from tasks.clients.queue_health import SAMPLE, HealthReader, SystemHealth
+from tasks.clients.queue_health import SAMPLE, SLOT_MS, SLOTS, HealthReader, SystemHealth
 from tasks.clients.report_templates import ReportTemplates
 from tasks.clients.sql_sources import SqlSources
 from tasks.clients.table_files import as_text
@@ -29,7 +29,6 @@ Result = dict[str, Any]
 
 QUEUE_HEALTH = "queue-health"
 _STATES = ("waiting", "active", "delayed", "paused", "failed")
-_SLOT = 5  # seconds of one number of a queue's history
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ def _health(payload: GenerateReport, desk: ReportDesk) -> _Content:
         raise TemporaryFailure(f"the queues cannot be read now: {error}") from error
     times = [dt.datetime.fromtimestamp(fault.last / 1000, desk.zone) for fault in health.faults]
     context = {"health": health, "times": times, "sample": SAMPLE}
-    return _Content("cloudq/queue-health.html", "Queue health", context, _health_charts(health))
+    return _Content("cloudq/queue-health.html", "Queue health", context, _health_charts(health, desk.zone))
 
 
 def _queue_names(params: Mapping[str, Any]) -> list[str]:
@@ -169,32 +168,35 @@ def _queue_names(params: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in names]
 
 
-def _health_charts(health: SystemHealth) -> list[Chart]:
+def _health_charts(health: SystemHealth, zone: dt.tzinfo) -> list[Chart]:
     names = [one.view.name for one in health.queues]
     if not names:
         return []
     backlog = [Series(state, [getattr(one.view.counts, state) for one in health.queues]) for state in _STATES]
-    slots = max(len(one.view.history) for one in health.queues)
-    ages = [f"-{(slots - slot) * _SLOT} s" for slot in range(slots)]
+    begins = (health.at - (SLOTS - slot) * SLOT_MS for slot in range(SLOTS))
+    times = [f"{dt.datetime.fromtimestamp(at / 1000, zone):%H:%M}" for at in begins]
     throughput = [
-        Series(one.view.name, [count / _SLOT for count in one.view.history])
+        Series(one.view.name, [count * 60_000 / SLOT_MS for count in one.day.slots])
         for one in health.queues
-        if len(one.view.history) == slots
+        if any(one.day.slots)
     ]
+    rates = [one.day.failure_rate for one in health.queues]
+    jobs = [job for one in health.queues for job in one.jobs]
     latency = [
-        Series("wait p95", [one.wait_p95 for one in health.queues]),
-        Series("run p50", [one.run_p50 for one in health.queues]),
-        Series("run p95", [one.run_p95 for one in health.queues]),
-    ]
-    failing = [
-        Series("", [None if one.view.failure_rate is None else 100 * one.view.failure_rate for one in health.queues])
+        Series("wait p95", [job.wait.p95 for job in jobs]),
+        Series("run p50", [job.duration.p50 for job in jobs]),
+        Series("run p95", [job.duration.p95 for job in jobs]),
     ]
     return [
         Chart("Jobs kept, by state", "stacked", names, backlog, "jobs"),
-        Chart("Throughput of the last minute", "line", ages, throughput, "jobs / s"),
-        Chart("Latency", "bar", names, latency, "ms"),
-        Chart("Failure rate of the last 15 minutes", "bar", names, failing, "%"),
+        Chart("Throughput of the last 24 hours", "line", times, throughput, "jobs / min"),
+        Chart("Failure rate of the last 24 hours", "bar", names, [Series("", [_percent(rate) for rate in rates])], "%"),
+        Chart("Latency", "bar", [job.name for job in jobs], latency, "ms"),
     ]
+
+
+def _percent(rate: float | None) -> float | None:
+    return None if rate is None else 100 * rate
 
 
 # --- reports over SQL ------------------------------------------------------------------------------------------

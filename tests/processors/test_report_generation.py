@@ -25,18 +25,21 @@ from cloudq_tui.engine.records import Finish, NewJob, Outcome, QueueClaim
 from cloudq_tui.errors import Cancelled, InvalidPayload, PermanentFailure, QueueUnavailable, TemporaryFailure
 from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import Job, JobState
+from cloudq_tui.models.metrics import JobMetrics, MinuteMetrics, QueueMetrics
+from cloudq_tui.models.queue import QueueCounts, QueueView, Snapshot
 from cloudq_tui.settings import Settings
 from tasks.clients.charts import Chart, ChartPainter, Series
 from tasks.clients.named_query import NamedQuery, QueryParam
 from tasks.clients.output_folder import OutputFolder
 from tasks.clients.pdf import PdfPrinter
-from tasks.clients.queue_health import HealthReader, group_faults, percentile
+from tasks.clients.queue_health import HealthReader, group_faults
 from tasks.clients.report_templates import ReportTemplates
 from tasks.clients.sql import SqlSource
 from tasks.clients.sql_sources import SqlSources
 from tasks.payloads import GenerateReport, parse_payload
 from tasks.processors.report_generation import ReportChart, ReportDefinition, ReportDesk, generate_report
 
+NOON = 1_767_268_800_000  # epoch ms
 EVIL = "<script>alert(1)</script>{{ 7 * 7 }} $\\frac{1}{"
 QUERIES = {
     "hours": NamedQuery(
@@ -141,6 +144,10 @@ def test_queue_health_as_html(runtime: Runtime, desk: ReportDesk, job: Any) -> N
     assert re.search(r">email</td>(<td align=\"right\">[\d,]+</td>){4}<td align=\"right\">30</td>", html)
     assert "&lt;b&gt;no number&lt;/b&gt; b***@example.com" in html
     assert "bob" not in html
+    day = r'>sms</td>(<td align="right">[\d.]+</td>){2}<td align="right">0</td><td align="right">3</td>'
+    assert re.search(day + r'<td align="right">100.0 %</td><td align="right">0</td><td align="right">3</td>', html)
+    latency = r'>email</td><td align="left">send-email</td><td align="right">30</td>(<td align="right">\d+ ms</td>){4}'
+    assert re.search(latency, html)
     alike = r">sms</td><td align=\"left\">send-email</td><td align=\"right\">3</td>"
     assert re.search(alike, html), "alike errors are one line"
     assert [picture.format for picture in pictures(html)] == ["PNG"] * 4
@@ -154,7 +161,7 @@ def test_queue_health_as_pdf(runtime: Runtime, desk: ReportDesk, job: Any) -> No
     finished(runtime, "sms", 3, error="no such number {}")
     result = report(job, desk, "queue-health", "pdf")
     text = pdf_text(result)
-    for words in ("Queue health", "email", "report-generation", "no such number", "Top errors"):
+    for words in ("Queue health", "email", "report-generation", "no such number", "Top incidents"):
         assert words in text
     assert sum(len(page.images) for page in PdfReader(result["path"]).pages) == 4
     assert (85, "layout") in job.progress
@@ -187,6 +194,8 @@ def test_a_redis_that_is_away_is_tried_again(desk: ReportDesk, job: Any) -> None
         def queue_jobs(self, *_: Any) -> Any:
             raise AssertionError
 
+        metrics = queue_jobs
+
     with pytest.raises(TemporaryFailure, match="the queues cannot be read now: no answer"):
         report(job, replace(desk, health=lambda: HealthReader(Away())), "queue-health")
 
@@ -203,10 +212,24 @@ def test_faults_are_grouped_by_what_stays_the_same() -> None:
     ]
 
 
-def test_percentiles_go_by_the_nearest_rank() -> None:
-    assert percentile([], 0.5) is None
-    assert percentile([7], 0.95) == 7
-    assert (percentile(range(1, 101), 0.5), percentile(range(1, 101), 0.95)) == (50, 95)
+def test_a_day_is_told_by_half_hours() -> None:
+    class Ran:
+        def snapshot(self) -> Snapshot:
+            return Snapshot(NOON, (QueueView("q", QueueCounts()),))
+
+        def queue_jobs(self, *_: Any) -> list[Job]:
+            return []
+
+        def metrics(self, queue: str) -> QueueMetrics:
+            ago = [(24 * 60, 1, 0), (31, 2, 1), (29, 4, 0), (0, 8, 2)]
+            minutes = [MinuteMetrics(NOON - back * 60_000, done, failed, retried=1) for back, done, failed in ago]
+            return QueueMetrics(NOON, queue, (JobMetrics("never"), JobMetrics("a", failed=1)), tuple(minutes))
+
+    [health] = HealthReader(Ran()).read().queues
+    assert (health.day.slots[0], health.day.slots[-2:], sum(health.day.slots)) == (1, (3, 14), 18)
+    assert (health.day.completed, health.day.failed, health.day.retried, health.day.busiest) == (15, 3, 4, 10)
+    assert health.day.failure_rate == 3 / 18
+    assert [job.name for job in health.jobs] == ["a"]
 
 
 # --- over SQL --------------------------------------------------------------------------------------------------
