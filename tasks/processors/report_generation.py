@@ -135,6 +135,7 @@ def _file(payload: GenerateReport, job: JobContext, desk: ReportDesk, content: _
         pictures.append("data:image/png;base64," + base64.b64encode(desk.painter.paint(chart)).decode("ascii"))
     job.update_progress(80, "render")
     common = {"title": content.title, "made_at": dt.datetime.now(desk.zone), "charts": pictures}
+    common |= {"format": payload.format}
     html = desk.templates.render(content.template, common | content.context, check=job.check)
     if payload.format == "html":
         return html.encode("utf-8", "replace")

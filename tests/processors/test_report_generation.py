@@ -46,6 +46,8 @@ QUERIES = {
         "SELECT hour, n, label FROM sales WHERE n >= :least ORDER BY hour", {"least": QueryParam("integer")}
     ),
     "total": NamedQuery("SELECT sum(n) AS n FROM sales"),
+    "wide": NamedQuery(f"SELECT {', '.join(f'{n} AS c{n}' for n in range(1, 13))}"),
+    "tall": NamedQuery("SELECT replace(hex(zeroblob(1500)), '0', 'long ') AS text"),
 }
 PARTS = {"hours": ("shop", "hours"), "total": ("shop", "total")}
 BARS = ReportChart("Orders $by$ hour", "hours", "bar", "label", ("n",))
@@ -78,6 +80,7 @@ def desk(runtime: Runtime, tmp_path: Path) -> ReportDesk:
         definitions={
             "sales": ReportDefinition("Sales <today>", "cloudq/table.html", PARTS, [BARS]),
             "mine": ReportDefinition("", "mine.html", PARTS, [BARS]),
+            "odd": ReportDefinition("", "cloudq/table.html", {name: ("shop", name) for name in ("wide", "tall")}),
         },
         templates=ReportTemplates(tmp_path / "templates"),
         painter=ChartPainter(),
@@ -97,7 +100,7 @@ def template(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def report(job: Any, desk: ReportDesk, name: str = "sales", format_: str = "html", **params: Any) -> Any:
-    if name != "queue-health":
+    if name not in {"queue-health", "odd"}:
         params.setdefault("least", 0)
     payload = {"report": name, "format": format_, "params": params}
     return generate_report(GenerateReport.model_validate(payload), job, desk=desk)
@@ -158,7 +161,7 @@ def test_queue_health_as_html(runtime: Runtime, desk: ReportDesk, job: Any) -> N
 
 def test_queue_health_as_pdf(runtime: Runtime, desk: ReportDesk, job: Any) -> None:
     finished(runtime, "email", 30)
-    finished(runtime, "sms", 3, error="no such number {}")
+    finished(runtime, "sms", 3, error="no such number {} " + "and so on " * 3000)
     result = report(job, desk, "queue-health", "pdf")
     text = pdf_text(result)
     for words in ("Queue health", "email", "report-generation", "no such number", "Top incidents"):
@@ -268,9 +271,21 @@ def test_rows_beyond_the_limit_are_owned_up_to(desk: ReportDesk, job: Any) -> No
     assert html.count("<tr>") == 1 + 5 + 1 + 1
 
 
+def test_a_pdf_takes_any_table(desk: ReportDesk, job: Any) -> None:
+    result = report(job, desk, "odd", "pdf")
+    text = pdf_text(result)
+    assert "1 2 3 4 5 6 7 8 9 10\n" in text
+    assert "1 11 12\n" in text, "further columns stand beside the first again"
+    assert "long" in text
+    assert "…" in text, "a cell that no page could hold is cut"
+    html = html_of(report(job.again(id="whole"), desk, "odd"))
+    assert html.count("<table") == 2
+    assert "long " * 3000 in html
+
+
 def test_an_unknown_report(desk: ReportDesk, job: Any) -> None:
     with pytest.raises(
-        PermanentFailure, match=r"no report 'other' in reports\.definitions \(queue-health, sales, mine\)"
+        PermanentFailure, match=r"no report 'other' in reports\.definitions \(queue-health, sales, mine, odd\)"
     ):
         report(job, desk, "other")
 
