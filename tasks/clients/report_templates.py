@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateError, TemplateNotFound
 from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -25,6 +28,7 @@ _PREFIX = "cloudq/"
 _MAX_SIZE = 64 << 20  # characters of one report
 _MAX_REPEATED = 100_000
 _NOTHING = "\N{EN DASH}"
+_FAULTS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
 
 
 class _Folder(BaseLoader):
@@ -51,6 +55,30 @@ class _Folder(BaseLoader):
             raise PermanentFailure(f"template {template}: {getattr(error, 'strerror', 'not UTF-8 text')}") from None
 
 
+_ASK = (("variable_begin", "{{"), ("name", "_wanted"), ("lparen", "("), ("rparen", ")"), ("variable_end", "}}"))
+_check: ContextVar[Callable[[], None]] = ContextVar("check")
+
+
+def _wanted() -> str:
+    _check.get()()
+    return ""
+
+
+class _AskInLoops(Extension):
+    """Begins every loop's body with `{{ _wanted() }}`: loops that write nothing would never end in a thread."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
+        opening = loop = False
+        for token in stream:
+            yield token
+            loop = token.test("name:for") if opening else loop and token.type != "block_begin"
+            opening = token.type == "block_begin"
+            if loop and token.type == "block_end":
+                loop = False
+                for kind, text in _ASK:
+                    yield Token(token.lineno, kind, text)
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Besides Jinja's own fences: no operator that makes something huge out of nothing."""
 
@@ -70,14 +98,24 @@ class ReportTemplates:
 
     def __init__(self, root: Path | None) -> None:
         self._environment = _Sandbox(
-            loader=_Folder(root), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=_Folder(root),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_AskInLoops],
         )
+        self._environment.globals["_wanted"] = _wanted
         self._environment.globals.pop("lipsum")  # writes as much as it is asked for
         self._environment.filters |= {"cell": as_text, "percent": _percent, "milliseconds": _milliseconds}
         self._environment.filters |= {"moment": _moment, "number": _number}
 
     def render(self, name: str, context: Mapping[str, Any], *, check: Callable[[], None]) -> str:
-        """The report as HTML. `check` is called between pieces. Raises PermanentFailure for what a template does."""
+        """The report as HTML. `check` is called between pieces and in each turn of a loop.
+
+        Raises PermanentFailure for what a template does.
+        """
+        _check.set(check)
         pieces: list[str] = []
         size = 0
         try:
@@ -89,7 +127,7 @@ class ReportTemplates:
                     raise SecurityError(f"the report is larger than {_MAX_SIZE} characters")
         except TemplateNotFound as error:
             raise PermanentFailure(f"there is no template {error.name!r} in reports.templates") from None
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+        except _FAULTS as error:
             raise PermanentFailure(f"template {name}: {peer_words(str(error) or type(error).__name__)}") from None
         return "".join(pieces)
 

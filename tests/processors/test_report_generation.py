@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import logging
 import re
 import sqlite3
@@ -329,6 +330,7 @@ def test_a_template_of_ones_own(desk: ReportDesk, job: Any, template: Any) -> No
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
         ("{{ parts.hours.rows.append(1) }}", "unsafe"),
         ("{{ made_at.__class__ }}", "unsafe"),
+        ("{{ 'x'.ljust(1000000000000000000) }}", "MemoryError"),
         ("{{ 'x' * 10000000000 }}", "may not repeat"),
         ("{{ 10 ** 100000000 }}", "may not raise to a power"),
         ("{% for i in range(10000000000) %}{% endfor %}", "[Rr]ange too big"),
@@ -365,6 +367,29 @@ def test_html_that_a_pdf_cannot_show_fails_in_words(desk: ReportDesk, job: Any, 
     template("<table><tr><td>a <b>b</b> <i>c</i></td></tr></table>")
     with pytest.raises(PermanentFailure, match="cannot be laid out as PDF: Unsupported nested HTML tags"):
         report(job, desk, "mine", "pdf")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for a in r %}{%- for b in r -%}{% endfor %}{% endfor %}",
+        "{% from 'many.html' import many %}{{ many(r) }}",
+        "{% set text %}{% for a in r if a %}{% for b in r %}x{% endfor %}{% endfor %}{% endset %}",
+    ],
+)
+def test_a_loop_that_writes_nothing_can_be_ended(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.html").write_text("{% set r = range(1, 4000) %}" + text)
+    (tmp_path / "many.html").write_text(
+        "{% macro many(r) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}{% endmacro %}"
+    )
+    turns = itertools.count()
+
+    def check() -> None:
+        if next(turns) > 1000:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        ReportTemplates(tmp_path).render("mine.html", {}, check=check)
 
 
 def test_a_missing_template(desk: ReportDesk, job: Any) -> None:
