@@ -23,8 +23,9 @@ from typing import BinaryIO
 
 from cloudq_tui.errors import PermanentFailure, TemporaryFailure
 
-_PARTIAL = re.compile(r"^\.[A-Za-z0-9_.-]+\.[0-9a-f]{16}\.partial$")
+_PARTIAL = re.compile(r"^\.[A-Za-z0-9_.:@-]+\.[0-9a-f]{16}\.partial$")
 _SCRATCH = ".d"
+_LONGEST_NAME = 220  # bytes; a temporary name has 28 more, and room for 255
 _PIECE = 1 << 20
 _LATER = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EAGAIN})
 
@@ -116,8 +117,8 @@ class OutputFolder:
 
 
 def plain_name(name: str) -> str:
-    """`name` without anything that could be a folder, an option or a hidden file."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".-")[:200]
+    """`name` without anything that could be a folder, an option or a hidden file; what a job's id may hold stays."""
+    return re.sub(r"[^A-Za-z0-9_.:@-]", "_", name).lstrip(".-")[:_LONGEST_NAME]
 
 
 @contextmanager

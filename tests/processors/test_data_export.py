@@ -26,7 +26,7 @@ import zstandard
 from cloudq_tui.errors import Cancelled, InvalidPayload, PermanentFailure, TemporaryFailure
 from tasks.clients import parquet, table_files
 from tasks.clients.named_query import NamedQuery, QueryParam
-from tasks.clients.output_folder import OutputFolder
+from tasks.clients.output_folder import OutputFolder, plain_name
 from tasks.clients.sql import SqlSource
 from tasks.clients.sql_sources import SqlSources
 from tasks.payloads import ExportData, parse_payload
@@ -408,8 +408,20 @@ def test_a_lost_lease_publishes_nothing(export: Any, root: Path, job: Any) -> No
 
 def test_the_name_cannot_leave_the_folder(export: Any, root: Path, job: Any) -> None:
     result = export("all", job=job.again(id="../../x:y@z"))
-    assert result["file"] == "people-all-.._.._x_y_z.csv"
+    assert result["file"] == "people-all-.._.._x:y@z.csv"
     assert left_in(root) == [result["file"]]
+
+
+def test_no_two_ids_share_a_file(export: Any, root: Path, job: Any) -> None:
+    ids = ["a:b", "a@b", "a_b", "x" * 64]
+    results = [export("all", "jsonl", compression="zstd", job=job.again(id=id_)) for id_ in ids]
+    assert left_in(root) == sorted(f"people-all-{id_}.jsonl.zst" for id_ in ids)
+    assert [result["file"] for result in results] == [f"people-all-{id_}.jsonl.zst" for id_ in ids]
+
+
+def test_the_longest_name_keeps_its_end() -> None:
+    name = f"{'s' * 63}-{'q' * 63}-{'i' * 64}.jsonl.zst"
+    assert plain_name(name) == name
 
 
 def test_a_link_under_the_name_is_replaced_not_followed(export: Any, root: Path, tmp_path: Path) -> None:
