@@ -28,11 +28,12 @@ def make_huey(settings: Settings | None = None) -> CloudqHuey:
     for queue in QUEUES:
         missing = queue.missing()
         if missing:
-            log.warning(
-                "queue %s is not served here: %s not installed; pip install 'cloudq-tui[worker]'",
-                queue.name,
-                ", ".join(missing),
-            )
+            if queue.name in settings.queues and queue.name in (huey.serve_queues or (queue.name,)):
+                log.warning(
+                    "queue %s is not served here: %s not installed; pip install 'cloudq-tui[worker]'",
+                    queue.name,
+                    ", ".join(missing),
+                )
             continue
         for job in queue.jobs(platform):
             _register(huey, settings, job)

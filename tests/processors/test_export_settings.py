@@ -12,7 +12,10 @@ import yaml
 from pydantic import ValidationError
 
 from cloudq_tui.errors import InvalidPayload, SettingsError
+from cloudq_tui.settings import Settings
+from tasks.app import make_huey
 from tasks.queues import data_export, report_generation
+from tasks.queues.job import PlatformQueue
 from tasks.settings import ExportSettings, PlatformSettings, ReportsSettings, load_platform_settings
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +39,24 @@ def test_a_queue_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data_export.QUEUE.missing() == report_generation.QUEUE.missing() == []
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pyarrow" else name)
     assert data_export.QUEUE.missing() == ["pyarrow"]
+
+
+def test_a_worker_says_what_it_does_not_serve_and_how_it_would(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lacking = {"pyarrow", "xlsxwriter", "apprise"}
+    monkeypatch.setattr(PlatformQueue, "missing", lambda queue: [name for name in queue.needs if name in lacking])
+    settings = Settings(redis={"url": redis_url}, queues={"notification": False})
+    served = make_huey(settings).served()
+    assert "data-export" not in served
+    assert {"email", "report-generation", "image-processing"} <= set(served)
+    install = "pip install 'cloudq-tui[worker]'"
+    said = f"queue data-export is not served here: pyarrow, xlsxwriter not installed; {install}"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    caplog.clear()
+    monkeypatch.setenv("CLOUDQ_QUEUES", "email,sms")
+    assert make_huey(settings).served() == ("email", "sms")
+    assert caplog.records == [], "nobody asked this worker for the others"
 
 
 @pytest.mark.parametrize(
