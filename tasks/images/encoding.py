@@ -20,6 +20,8 @@ Check = Callable[[], None]
 DEFAULT_QUALITY = {"jpeg": 85, "webp": 80, "avif": 75}
 _LARGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "avif": 65_535, "png": 65_535}
 _LARGE = 4_000_000  # pixels
+# Bytes of metadata that a format can hold, in Pillow: a JPEG has one segment for each, its XMP after a signature.
+_MOST_METADATA = {"jpeg": {"exif": 65_533, "xmp": 65_504}, "png": {"xmp": 0}}
 _THOROUGH: dict[str, dict[str, Any]] = {
     "jpeg": {"optimize": True, "progressive": True},
     "png": {"optimize": True},
@@ -90,16 +92,16 @@ def fit_for(image: Image.Image, target: Target) -> Image.Image:
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
-def _metadata(target: Target) -> dict[str, Any]:
-    kept = target.metadata
-    found: dict[str, Any] = {}
-    if kept.exif:
-        found["exif"] = kept.exif
-    if kept.profile:
-        found["icc_profile"] = kept.profile
-    if kept.xmp and target.format != "png":
-        found["xmp"] = kept.xmp
-    return found
+def _metadata(target: Target) -> dict[str, bytes]:
+    """What the format can hold of it; the rest is left out."""
+    kept, most = target.metadata, _MOST_METADATA.get(target.format, {})
+    found = {"exif": kept.exif, "icc_profile": kept.profile, "xmp": kept.xmp}
+    return {name: data for name, data in found.items() if 0 < len(data) <= most.get(name, len(data))}
+
+
+def _hint(target: Target) -> str:
+    size = sum(map(len, _metadata(target).values()))
+    return f", of which its metadata takes {size}: add strip-metadata" if size else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class SizeGoal:
         while data is None or len(data) > self.max_bytes:
             smaller = self._smaller(image, len(data) if data else 4 * self.max_bytes)
             if smaller is None:
-                raise PermanentFailure(f"compress: the picture cannot be had in {self.max_bytes} bytes")
+                raise PermanentFailure(f"compress: the picture cannot be had in {self.max_bytes} bytes{_hint(target)}")
             image = smaller
             data = self._within(image, target)
         return data, image

@@ -253,6 +253,20 @@ def test_strip_metadata(run: Any, root: Path) -> None:
         assert not opened(bare).getexif()
 
 
+def test_metadata_too_large_for_the_format_stays_behind(run: Any, root: Path) -> None:
+    exif = Image.Exif()
+    exif[MAKER] = "Acme" * 20_000
+    source = photo(root / "a.webp", exif=exif, xmp=b"<x>" + b"secret" * 20_000 + b"</x>")
+    kept = run(source, {"type": "convert", "format": "avif"})
+    assert (len(opened(kept).getexif()[MAKER]), len(opened(kept).info["xmp"])) == (80_000, 120_007)
+    image = opened(run(source, {"type": "convert", "format": "jpeg"}))
+    assert (image.format, dict(image.getexif()), "xmp" in image.info) == ("JPEG", {}, False)
+    with pytest.raises(
+        PermanentFailure, match=r"in 9000 bytes, of which its metadata takes 200\d+: add strip-metadata"
+    ):
+        run(source, {"type": "compress", "maxBytes": 9000})
+
+
 def test_the_same_job_twice_is_the_same_file(run: Any, root: Path) -> None:
     source = photo(root / "a.jpg")
     operations = [{"type": "rotate", "degrees": 30}, {"type": "convert", "format": "webp"}]
