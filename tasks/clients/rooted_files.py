@@ -149,7 +149,8 @@ class RootedFiles:
         """The absolute `path` with its links resolved. Raises PermanentFailure outside the roots."""
         if not self.roots:
             raise PermanentFailure(f"{self.setting} is empty in the worker's settings: no file may be touched")
-        target = Path(os.path.realpath(path))
+        with told("the path cannot be followed"):
+            target = Path(os.path.realpath(path))
         if not path.startswith("/") or self._root_of(target) is None:
             raise PermanentFailure(f"the path is outside {self.setting}")
         return target

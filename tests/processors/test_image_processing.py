@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import struct
@@ -462,6 +463,20 @@ def test_a_producer_loads_neither_pillow_nor_zstandard() -> None:
     environment = os.environ | {"REDIS_URL": "redis://127.0.0.1:1", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert {"PIL", "zstandard"}.isdisjoint(done.stdout.split())
+
+
+def test_a_link_that_goes_while_it_is_followed_fails_in_words(
+    run: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = photo(root / "a.png")
+    (root / "link").symlink_to(root)
+
+    def gone(path: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    monkeypatch.setattr(os, "readlink", gone)
+    with pytest.raises(PermanentFailure, match="the path cannot be followed: No such file or directory"):
+        run(source, {"type": "thumbnail"}, output=str(root / "link/b.png"))
 
 
 def test_a_folder_swapped_for_a_link_leads_nowhere(
