@@ -15,6 +15,7 @@ from tasks.settings import load_platform_settings
 _PICTURES = 6
 _LOGS = 4
 _LINES = 3000
+_PLACES = ("*.log", "*.log", "*.log", "*.log", "/var/log/*.log")
 _MOST_ARCHIVED = 2_000_000  # bytes
 _OPERATIONS: tuple[list[dict[str, Any]], ...] = (
     [{"type": "thumbnail", "width": 160}, {"type": "convert", "format": "webp"}],
@@ -68,12 +69,12 @@ class FileFeed:
             self._service.enqueue("image-processing", "process-image", payload)
 
     def logs(self, name: str) -> None:
-        """One of archive, analyze, clean, on logs that are written first."""
+        """One of archive, analyze, clean, on logs that are written first; now and then on somebody else's."""
         for root in self._logs:
             if name != "clean":
                 self._write(root / f"device-{self._random.randrange(_LOGS)}.log")
             archives = {"paths": ["*.log*.gz"], "policy": {"maxTotalBytes": _MOST_ARCHIVED}}
-            payload = archives if name == "clean" else {"paths": ["*.log"]}
+            payload = archives if name == "clean" else {"paths": [self._random.choice(_PLACES)]}
             self._service.enqueue("log-processing", f"{name}-logs", payload)
 
     def _write(self, path: Path) -> None:

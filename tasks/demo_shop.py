@@ -28,7 +28,7 @@ def shop(folder: Path) -> dict[str, str]:
     _fill(database)
     source = {"url": f"sqlite:///{database}", "queries": _QUERIES}
     exports = {"root": str(folder / "exports"), "sources": {"shop": source}}
-    reports = {"root": str(folder / "reports"), "definitions": {"sales": _SALES}}
+    reports = {"root": str(folder / "reports"), "definitions": {"sales": _SALES, "billing": _BILLING}}
     return {"CLOUDQ_EXPORTS": json.dumps(exports), "CLOUDQ_REPORTS": json.dumps(reports)}
 
 
@@ -42,8 +42,9 @@ def export(chance: random.Random) -> dict[str, Any]:
 
 
 def report(chance: random.Random) -> dict[str, Any]:
-    """One report's payload."""
-    return {"report": chance.choice(("queue-health", "sales")), "format": chance.choice(("html", "pdf"))}
+    """One report's payload; now and then over a table that is not there."""
+    name = "billing" if chance.random() < 0.1 else chance.choice(("queue-health", "sales"))
+    return {"report": name, "format": chance.choice(("html", "pdf"))}
 
 
 _QUERIES = {
@@ -60,6 +61,7 @@ _SALES = {
     "queries": {"cities": {"source": "shop", "query": "by-city"}},
     "charts": [{"title": "Orders", "query": "cities", "kind": "bar", "x": "city", "y": ["orders"]}],
 }
+_BILLING = {"queries": {"invoices": {"source": "shop", "query": "invoices"}}}
 
 
 def _fill(database: Path) -> None:
