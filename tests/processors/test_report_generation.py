@@ -147,11 +147,11 @@ def test_queue_health_as_html(runtime: Runtime, desk: ReportDesk, job: Any) -> N
     assert ">email</td>" in html
     assert re.search(r">email</td>(<td align=\"right\">[\d,]+</td>){4}<td align=\"right\">30</td>", html)
     assert "&lt;b&gt;no number&lt;/b&gt; b***@example.com" in html
-    assert "bob" not in html
+    assert not re.search(r"bob\d*@", html), "the pictures' base64 may well hold a bob"
     day = r'>sms</td>(<td align="right">[\d.]+</td>){2}<td align="right">0</td><td align="right">3</td>'
     assert re.search(day + r'<td align="right">100.0 %</td><td align="right">0</td><td align="right">3</td>', html)
-    latency = r'>email</td><td align="left">send-email</td><td align="right">30</td>(<td align="right">\d+ ms</td>){4}'
-    assert re.search(latency, html)
+    latency = r'>email</td><td align="left">send-email</td><td align="right">30</td>'
+    assert re.search(latency + r'(<td align="right">[\d.]+ m?s</td>){4}', html)
     alike = r">sms</td><td align=\"left\">send-email</td><td align=\"right\">3</td>"
     assert re.search(alike, html), "alike errors are one line"
     assert [picture.format for picture in pictures(html)] == ["PNG"] * 4
