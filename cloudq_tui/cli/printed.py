@@ -127,21 +127,21 @@ def metric_tables(metrics: QueueMetrics) -> str:
     ]
     hours = []
     for hour, group in groupby(metrics.minutes, key=lambda minute: minute.at // _HOUR_MS):
-        completed = failed = excluded = retried = busy = 0
-        for minute in group:
-            completed, failed = completed + minute.completed, failed + minute.failed
-            excluded, retried = excluded + minute.excluded, retried + minute.retried
-            busy += minute.busy
-        runs = completed + failed + retried
-        mean = took(busy / runs).replace(" ", "") if runs else "-"
-        hours.append([moment(hour * _HOUR_MS)[:16], *map(str, (completed, failed, excluded, retried)), mean])
+        minutes = list(group)
+        outcomes = [sum(getattr(minute, name.lower()) for minute in minutes) for name in _OUTCOMES]
+        completed, failed, _, retried = outcomes
+        runs, busy = completed + failed + retried, sum(minute.busy for minute in minutes)
+        hours.append([moment(hour * _HOUR_MS)[:16], *map(str, outcomes), _took(busy / runs if runs else None)])
     text = table(_NAME_HEAD, names, right=range(1, len(_NAME_HEAD)))
     return f"{text}\n\n{table(_HOUR_HEAD, hours, right=range(1, len(_HOUR_HEAD)))}" if hours else text
 
 
 def _spread(spread: Spread) -> list[str]:
-    values = (spread.mean, spread.p50, spread.p95, spread.p99)
-    return ["-" if value is None else took(value).replace(" ", "") for value in values]
+    return [_took(value) for value in (spread.mean, spread.p50, spread.p95, spread.p99)]
+
+
+def _took(milliseconds: float | None) -> str:
+    return "-" if milliseconds is None else took(milliseconds).replace(" ", "")
 
 
 def previewed(preview: Preview) -> str:

@@ -77,7 +77,8 @@ def _with_constants(text: str) -> str:
     """
     folded = _KEY.sub(lambda match: f"'{SUFFIXES[match.group(1)]}'", text)
     bounds = _BOUNDS if "BOUNDS" in folded else ""
-    return bounds + folded if "K[" not in folded else bounds + _key_table() + folded
+    table = _key_table() if "K[" in folded else ""
+    return bounds + table + folded
 
 
 @cache

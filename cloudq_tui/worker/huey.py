@@ -230,6 +230,9 @@ class CloudqHuey(ExecutingHuey):
         Each is made and checked while Redis works on those before; the first that cannot be stored raises, and those
         before it may be queued, as when they are enqueued one by one.
         """
+        if self._immediate:
+            results = [self.enqueue(task) for task in tasks]
+            return ResultGroup(results) if self.results else None
         ready: list[Any] = []
         scheduled: list[Any] = []
 
@@ -244,9 +247,6 @@ class CloudqHuey(ExecutingHuey):
                     scheduled.append(task)
                 yield job
 
-        if self._immediate:
-            results = [self.enqueue(task) for task in tasks]
-            return ResultGroup(results) if self.results else None
         self.engine.add_many(jobs())
         for task in scheduled:
             self._emit(S.SIGNAL_SCHEDULED, task)
