@@ -183,6 +183,8 @@ class CloudqConsumer(Consumer):  # type: ignore[misc]
         for queue in self.huey.serve_queues or ():
             if queue not in served:
                 logger.warning("Queue %s is not served: no task of it is registered here", queue)
+        # Huey listens for signals when all have started: one that came before would end what they run unheard.
+        self._set_signal_handlers()
         super().start()
 
     def run(self) -> None:

@@ -70,6 +70,28 @@ def test_sigint_lets_the_running_job_finish_and_gives_back_the_rest(
     assert sum(states("jobs").values()) == 10
 
 
+def test_a_signal_while_the_workers_start_stops_them_in_order(
+    start_consumer: Start, reader: QueueReader, states: States, engine: QueueEngine
+) -> None:
+    """It comes right after the first worker began, before the others."""
+    signalled = """
+import signal, threading
+start = threading.Thread.start
+def start_and_signal(thread):
+    start(thread)
+    if thread.name == "Worker-1":
+        os.kill(os.getpid(), signal.SIGINT)
+threading.Thread.start = start_and_signal
+"""
+    engine.add_many([call("write", n, 0.2) for n in range(3)])
+    consumer = start_consumer(WRITE + signalled, "-w", "2")
+    assert consumer.wait() == 0, consumer.text()
+    assert "Traceback" not in consumer.text()
+    assert reader.workers() == []
+    assert states("jobs").get("active", 0) == 0
+    assert sum(states("jobs").values()) == 3
+
+
 @BOTH
 def test_sigterm_gives_running_jobs_back_at_once(
     kind: str, start_consumer: Start, engine: QueueEngine, reader: QueueReader, states: States, until: Until
