@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from cloudq_tui.worker.crowd import Crowd
     from cloudq_tui.worker.huey import CloudqHuey
 
-MOST = 64  # jobs in one claim
-HAND = 128  # jobs claimed ahead at once
+MOST = 128
+HAND = 192  # jobs claimed ahead at once
 AHEAD = 0.005  # seconds of work claimed ahead per thread
 _FORGET = 0.8  # weight of the past in a queue's mean duration
 

@@ -77,17 +77,17 @@ class CloudqWorker(Worker):  # type: ignore[misc]
 
     def _run(self, taken: Taken, now: Any) -> None:
         huey: CloudqHuey = self.huey
-        task = huey.open(taken.claim)
+        task, about = huey.open(taken.claim), joblog.about(taken.claim)
         if isinstance(task, Finish):
-            joblog.ended(taken.claim, task, 0.0)
+            joblog.ended(about, task, 0.0)
             self._exchange.done(task, 0.0)
             return
-        joblog.started(taken.claim)
+        joblog.started(about)
         self._exchange.said()
         run = huey.run(task, taken.claim, taken.held, timestamp=now)
         finish = run.finish()
         self._exchange.done(finish, run.duration, lambda: huey.finished(run))
-        joblog.ended(taken.claim, finish, run.duration)
+        joblog.ended(about, finish, run.duration)
         self._exchange.said()
 
 

@@ -34,13 +34,12 @@ STALE = 0.015  # seconds a job claimed ahead may wait for a thread
 IDLE = 1.0  # seconds of one blocking wait at most
 _MANY = 8  # jobs claimed ahead that make it worth while to call while they run
 _LOAD = 32  # finishes that make a call worth while
+_LOOK = 16  # finishes between two looks for an answer: each is a system call, and lets another thread in
 
 
 class Exchange:
-    """Shared by the threads of one process; `workers` is how many take jobs here, `pool` how many in all.
-
-    `crowd` knows what the other worker processes of the same consumer run.
-    """
+    """Shared by a process's threads: `workers` take jobs here, `pool` in all processes of the consumer, whose jobs
+    `crowd` knows."""
 
     def __init__(self, huey: CloudqHuey, workers: int, *, crowd: Crowd | None = None, pool: int = 0) -> None:
         self._huey = huey
@@ -176,10 +175,8 @@ class Exchange:
                 # What another thread carries has not arrived yet, and would be lost with this process.
                 if not self._done and self._sent is None and not self._calling:
                     return
-                mine = not self._calling
-                if mine:
-                    self._calling = True
-                else:
+                mine, self._calling = not self._calling, True
+                if not mine:
                     self._turn.wait(0.05)
             if mine:
                 self._call(claim=self._hand >= _MANY and not self._closed and self._present > 0)
@@ -221,11 +218,11 @@ class Exchange:
             return False
         if 2 * len(self._done) < min(self._hand, 2 * _LOAD):
             return False
-        return self._sent is None or self._sent.arrived()
+        return self._sent is None or (len(self._done) % _LOOK == 0 and self._sent.arrived())
 
-    def _send_ahead(self) -> None:
+    def _send_ahead(self, *, claim: bool = True) -> None:
         """The caller has set `_calling`. Faults are met by whoever reads the answer."""
-        parcel = self._parcel(claim=True)
+        parcel = self._parcel(claim=claim)
         try:
             parcel.send(self._huey)
         finally:
@@ -383,7 +380,15 @@ class Exchange:
     def _keep_promises(self) -> None:
         joblog.flush()
         self._give_back(older_than=STALE)
-        self.flush()
+        with self._lock:
+            free = self._present > 0 and not (self._calling or self._closed)
+            send = free and bool(self._done) and self._sent is None
+            self._calling = self._calling or send
+        if send:
+            # Its answer is for a worker's thread to read: this one would have to wait until they let it.
+            self._send_ahead(claim=self._hand >= _MANY)
+        else:
+            self.flush()
 
     def _give_back(self, older_than: float = 0.0) -> None:
         """Release jobs claimed ahead that nobody started."""

@@ -201,7 +201,8 @@ class ExecutingHuey(Huey):  # type: ignore[misc]
         return False
 
     def _timeout_context(self, task: Any) -> Any:
-        return _Processing(super()._timeout_context(task), task, self._run_of(task))
+        timeout = super()._timeout_context(task) if task.timeout else None
+        return _Processing(timeout, task, self._run_of(task))
 
     def _run_post_execute(self, task: Any, task_value: Any, exception: BaseException | None) -> None:
         run = self._run_of(task)
@@ -228,6 +229,8 @@ class ExecutingHuey(Huey):  # type: ignore[misc]
 class _Processing:
     """While the processor itself runs, under Huey's timeout; after it the run gathers what is written."""
 
+    __slots__ = ("_run", "_task", "_timeout")
+
     def __init__(self, timeout: Any, task: CloudqTask, run: JobRun | None) -> None:
         self._timeout = timeout
         self._task = task
@@ -236,13 +239,15 @@ class _Processing:
     def __enter__(self) -> None:
         if self._run is not None:
             self._task.job.start_clock(self._task.timeout)  # type: ignore[attr-defined]
-        self._timeout.__enter__()
+        if self._timeout is not None:
+            self._timeout.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._timeout.__exit__(kind, error, trace)
+            if self._timeout is not None:
+                self._timeout.__exit__(kind, error, trace)
         finally:
             if self._run is not None:
                 self._run.gathering = True

@@ -72,16 +72,22 @@ def install(level: int | None = None) -> None:
         huey.setLevel(logging.WARNING)
 
 
-def started(claim: ClaimedJob) -> None:
+def about(claim: ClaimedJob) -> str:
+    """Which job a line is about, once for both of its lines."""
+    place = _place(claim.queue, claim.name)
+    return f'"queue":{place[0]},"jobId":{quoted(claim.id)},"job":{place[1]},"attempt":{claim.failures + 1}'
+
+
+def started(about: str) -> None:
     if logger.isEnabledFor(logging.INFO):
-        _say(f'{{"type":"queue_job_start",{_about(claim)}}}')
+        _say(f'{{"type":"queue_job_start",{about}}}')
 
 
-def ended(claim: ClaimedJob, finish: Finish, seconds: float) -> None:
+def ended(about: str, finish: Finish, seconds: float) -> None:
     """A deferred or released job has not ended: it says nothing."""
     event = _EVENTS.get(finish.outcome)
     if event is not None and logger.isEnabledFor(logging.INFO):
-        _say(f'{{"type":"{event}",{_about(claim)},"duration":{round(seconds * 1000, 1)}}}')
+        _say(f'{{"type":"{event}",{about},"duration":{round(seconds * 1000, 1)}}}')
 
 
 def flush() -> None:
@@ -97,11 +103,6 @@ def _say(line: str) -> None:
         handlers[0].lying.append(line)
     else:
         logger.info("%s", line)
-
-
-def _about(claim: ClaimedJob) -> str:
-    place = _place(claim.queue, claim.name)
-    return f'"queue":{place[0]},"jobId":{quoted(claim.id)},"job":{place[1]},"attempt":{claim.failures + 1}'
 
 
 @lru_cache(maxsize=512)

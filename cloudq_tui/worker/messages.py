@@ -83,13 +83,18 @@ def read_stored(huey: ExecutingHuey, queue: str, call: StoredCall) -> CloudqTask
 
 def _build(huey: ExecutingHuey, queue: str, job: ClaimedJob | StoredCall, message: bytes) -> CloudqTask:
     registry = huey._registry  # noqa: SLF001 - as above
-    if registry.find(queue, job.name) is None:
+    task_class = registry.find(queue, job.name)
+    if task_class is None:
         raise UnknownTask(f"no task {job.name!r} on queue {queue!r} is registered in this worker")
     call = codec.unpack_call(message)
-    fields = {name: value for name, value in call.extras.items() if name in Message._fields}
-    fields.update(id=job.id, name=f"{queue}:{job.name}", retries=max(0, job.retries - job.failures))
-    task = _create(registry, Message(args=call.args, kwargs=call.kwargs, **fields))
-    task.timeout = _seconds(job.timeout) or fields.get("timeout")
+    retries = max(0, job.retries - job.failures)
+    if call.extras:
+        fields = {name: value for name, value in call.extras.items() if name in Message._fields}
+        fields.update(id=job.id, name=f"{queue}:{job.name}", retries=retries)
+        task = _create(registry, Message(args=call.args, kwargs=call.kwargs, **fields))
+    else:  # most tasks: what Huey would make of such a message, without making one
+        task = task_class(call.args, call.kwargs, job.id, retries=retries)
+    task.timeout = _seconds(job.timeout) or call.extras.get("timeout")
     task.chord_results = call.extras.get(_CHORD_RESULTS)
     if task.retry_delay and task.retry_backoff:
         task.retry_delay *= task.retry_backoff**job.failures

@@ -53,7 +53,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Pieces]]
 def test_lines_are_written_together_in_pieces_that_a_pipe_keeps_whole(installed: Install) -> None:
     stream = installed()
     for n in range(200):
-        joblog.started(claim(f"{n:032}"))
+        joblog.started(joblog.about(claim(f"{n:032}")))
     assert stream.pieces == []
     joblog.flush()
     assert 1 < len(stream.pieces) < 20
@@ -65,16 +65,16 @@ def test_lines_are_written_together_in_pieces_that_a_pipe_keeps_whole(installed:
 def test_a_line_longer_than_a_pipe_keeps_whole_is_written_all_the_same(installed: Install) -> None:
     stream = installed()
     for job_id in ("a", "b" * 2 * PIPE_BUF, "c"):
-        joblog.started(claim(job_id))
+        joblog.started(joblog.about(claim(job_id)))
     joblog.flush()
     assert [line.count("queue_job_start") for line in "".join(stream.pieces).splitlines()] == [1, 1, 1]
 
 
 def test_what_else_is_logged_keeps_its_place(installed: Install) -> None:
     stream = installed()
-    joblog.started(claim("a"))
+    joblog.started(joblog.about(claim("a")))
     joblog.logger.warning("in between")
-    joblog.started(claim("b"))
+    joblog.started(joblog.about(claim("b")))
     joblog.flush()
     first, between, last = "".join(stream.pieces).splitlines()
     assert '"a"' in first
@@ -87,7 +87,7 @@ def test_no_line_is_lost_when_threads_write_while_one_flushes(installed: Install
 
     def say(name: int) -> None:
         for n in range(2000):
-            joblog.started(claim(f"{name}-{n}"))
+            joblog.started(joblog.about(claim(f"{name}-{n}")))
 
     threads = [threading.Thread(target=say, args=(name,)) for name in range(3)]
     for thread in threads:
@@ -107,8 +107,8 @@ def test_a_stream_that_is_gone_stops_no_job(installed: Install, monkeypatch: pyt
 
     with monkeypatch.context() as patched:
         patched.setattr(stream, "write", gone)
-        joblog.started(claim("a"))
+        joblog.started(joblog.about(claim("a")))
         joblog.flush()
-    joblog.ended(claim("a"), Finish("email", "a", "t.1", Outcome.COMPLETED), 0.1)
+    joblog.ended(joblog.about(claim("a")), Finish("email", "a", "t.1", Outcome.COMPLETED), 0.1)
     joblog.flush()
     assert ["queue_job_complete" in piece for piece in stream.pieces] == [True]
