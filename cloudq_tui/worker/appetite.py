@@ -41,13 +41,15 @@ class Appetite:
         """Whether a thread may run a job of that queue now; if so it counts from here on.
 
         Where several queues are served the last thread is kept for a queue that runs nothing and has no cap of its
-        own: the capped ones are the slow ones, which together, or with one other, must not hold every thread.
+        own: the capped ones are the slow ones, which together, or with one other, must not hold every thread. They
+        leave a second one, so that one slow job of another queue does not take the last.
         """
         if not self.has_room(queue):
             return False
         if self._crowd is not None and self._several:
             beside = self._beside(queue)
-            if not self._crowd.enter(queue, self._pool - 1, beside, first=queue not in self._capped):
+            most = self._pool - self._spared(queue)
+            if not self._crowd.enter(queue, most, beside, first=queue not in self._capped):
                 return False
         self._busy[queue] += 1
         return True
@@ -107,15 +109,20 @@ class Appetite:
         return min(share, most) if most else share
 
     def _left(self, queue: str) -> int:
-        """Jobs of that queue that leave one thread free; the first one of a queue without a cap may take the last."""
+        """Jobs of that queue that leave threads free; the first one of a queue without a cap may take the last."""
         beside = self._beside(queue)
         others = sum(self._busy[other] for other in beside)
         elsewhere = 0
         if self._crowd is not None:
             others += self._crowd.elsewhere(queue, *beside)
             elsewhere = self._crowd.elsewhere(queue)
-        left = self._pool - 1 - others
+        left = self._pool - self._spared(queue) - others
         return max(0 if elsewhere or queue in self._capped else 1, left)
+
+    def _spared(self, queue: str) -> int:
+        """Threads that jobs of that queue leave free."""
+        several_quick = len(self._served) - len(self._capped) > 1
+        return 2 if queue in self._capped and several_quick and self._pool > 2 else 1
 
     def _beside(self, queue: str) -> Sequence[str]:
         """The queues that must leave a thread free together with this one."""

@@ -216,7 +216,8 @@ class _Served:
 @pytest.mark.parametrize(
     ("slow", "held"),
     [
-        (["exports", "reports"], 3),  # the slow ones together
+        (["exports", "reports"], 2),  # the slow ones together
+        (["exports", "reports", "mails"], 3),  # and a slow job of another queue
         (["exports", "mails", "mails", "mails", "mails"], 3),  # one of them and a flood of another queue
         (["mails", "mails", "mails", "exports"], 3),
     ],
@@ -227,6 +228,19 @@ def test_slow_jobs_of_several_queues_leave_a_thread_for_a_code(slow: list[str], 
     assert appetite.start("codes")
     appetite.ended("codes", 0.01)
     assert not any(appetite.start(queue) for queue in slow)
+    assert appetite.start("codes")
+
+
+def test_slow_jobs_and_a_slow_mail_leave_a_worker_process_for_a_code() -> None:
+    crowd = Crowd(4, _Served().served())
+    for place, (pid, queue) in enumerate([(1, 3), (os.getppid(), 4)], start=1):  # live ones, an export and a report
+        crowd._places[2 * place], crowd._places[2 * place + 1] = pid, queue
+    appetite = Appetite(_Served(), 1, crowd=crowd, pool=4)  # type: ignore[arg-type]
+    assert not appetite.start("exports")
+    assert appetite.start("mails")
+    appetite.ended("mails", 60)
+    crowd._places[6], crowd._places[7] = 1, 2
+    assert not appetite.start("mails")
     assert appetite.start("codes")
 
 
