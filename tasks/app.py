@@ -7,7 +7,7 @@ import sys
 
 from cloudq_tui.bootstrap import build_huey
 from cloudq_tui.errors import CloudqError
-from cloudq_tui.settings import Settings, load_settings
+from cloudq_tui.settings import PLATFORM_QUEUES, QueueSettings, Settings, load_settings
 from cloudq_tui.worker.huey import CloudqHuey
 from tasks import maintenance, scheduled_reports
 from tasks.catalog import QUEUES
@@ -26,9 +26,13 @@ def make_huey(settings: Settings | None = None) -> CloudqHuey:
     platform = load_platform_settings()
     huey = build_huey(settings)
     for queue in QUEUES:
-        missing = queue.missing()
-        if missing:
-            if queue.name in settings.queues and queue.name in (huey.serve_queues or (queue.name,)):
+        own = settings.queues.get(queue.name)
+        if own is None:
+            if queue.name not in PLATFORM_QUEUES:  # the others were dropped on purpose (`name: false`)
+                log.warning("queue %s is not served: the settings do not name it under queues", queue.name)
+            continue
+        if missing := queue.missing():
+            if not huey.serve_queues or queue.name in huey.serve_queues:
                 log.warning(
                     "queue %s is not served here: %s not installed; pip install 'cloudq-tui[worker]'",
                     queue.name,
@@ -36,7 +40,7 @@ def make_huey(settings: Settings | None = None) -> CloudqHuey:
                 )
             continue
         for job in queue.jobs(platform):
-            _register(huey, settings, job)
+            _register(huey, own, job)
     maintenance.register(huey, settings)
     scheduled_reports.register(huey, settings, platform)
     return huey
@@ -56,10 +60,7 @@ def served_huey() -> CloudqHuey:
         raise SystemExit(f"tasks.huey: {error}") from None
 
 
-def _register(huey: CloudqHuey, settings: Settings, job: PlatformJob) -> None:
-    queue = settings.queues.get(job.queue)
-    if queue is None:
-        return  # the settings dropped this queue (`name: false`)
+def _register(huey: CloudqHuey, queue: QueueSettings, job: PlatformJob) -> None:
     huey.register_processor(
         queue=job.queue,
         name=job.name,

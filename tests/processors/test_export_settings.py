@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from cloudq_tui.errors import InvalidPayload, SettingsError
 from cloudq_tui.settings import Settings
-from tasks.app import make_huey
+from tasks import app
 from tasks.queues import data_export, report_generation
 from tasks.queues.job import PlatformQueue
 from tasks.settings import ExportSettings, PlatformSettings, ReportsSettings, load_platform_settings
@@ -47,7 +48,7 @@ def test_a_worker_says_what_it_does_not_serve_and_how_it_would(
     lacking = {"pyarrow", "xlsxwriter", "apprise"}
     monkeypatch.setattr(PlatformQueue, "missing", lambda queue: [name for name in queue.needs if name in lacking])
     settings = Settings(redis={"url": redis_url}, queues={"notification": False})
-    served = make_huey(settings).served()
+    served = app.make_huey(settings).served()
     assert "data-export" not in served
     assert {"email", "report-generation", "image-processing"} <= set(served)
     install = "pip install 'cloudq-tui[worker]'"
@@ -55,8 +56,19 @@ def test_a_worker_says_what_it_does_not_serve_and_how_it_would(
     assert [record.getMessage() for record in caplog.records] == [said]
     caplog.clear()
     monkeypatch.setenv("CLOUDQ_QUEUES", "email,sms")
-    assert make_huey(settings).served() == ("email", "sms")
+    assert app.make_huey(settings).served() == ("email", "sms")
     assert caplog.records == [], "nobody asked this worker for the others"
+
+
+def test_a_worker_says_which_queue_of_the_catalog_the_settings_forgot(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ninth = replace(data_export.QUEUE, name="ninth", jobs=lambda _: [], needs=("nowhere",))
+    monkeypatch.setattr(app, "QUEUES", (ninth, data_export.QUEUE))
+    dropped = Settings(redis={"url": redis_url}, queues={"data-export": False})
+    assert app.make_huey(dropped).served() == ("maintenance",)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["queue ninth is not served: the settings do not name it under queues"]
 
 
 @pytest.mark.parametrize(
