@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import zstandard
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SUFFIXES = {"gzip": ".gz", "zstd": ".zst"}
 _LEVELS = {"gzip": 6, "zstd": 3}
 _KINDS = {".gz": "gzip", ".zst": "zstd"}
+_SIP = 512  # bytes of zstd taken at once: each four of them may stand for 128 kB
+_BUFFER = 1 << 17
 
 
 class BadArchive(Exception):
@@ -52,10 +58,40 @@ def decompressing(file: BinaryIO, kind: str | None) -> Iterator[Reader]:
             with gzip.GzipFile("", "rb", fileobj=file) as unpacked:
                 yield unpacked
         elif kind == "zstd":
-            unpacker = zstandard.ZstdDecompressor()
-            with unpacker.stream_reader(file, read_across_frames=True, closefd=False) as stream:
-                yield stream
+            yield io.BufferedReader(_ZstdFile(file), _BUFFER)
         else:
             yield file
     except (EOFError, gzip.BadGzipFile, zstandard.ZstdError, zlib.error) as error:
         raise BadArchive(str(error) or type(error).__name__) from error
+
+
+class _ZstdFile(io.RawIOBase):
+    """What the frames of a file hold."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._pieces = _unpacked(file)
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        room = memoryview(buffer)
+        if not self._left:
+            self._left = memoryview(next(filter(None, self._pieces), b""))
+        size = min(len(room), len(self._left))
+        room[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Raises EOFError where a frame is cut off; the library's own reader takes that for its end."""
+    packed = file.read(_SIP)
+    while packed:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        while not frame.eof:
+            if not packed:
+                raise EOFError("the file ends within a zstd frame")
+            yield frame.decompress(packed)
+            packed = frame.unused_data or file.read(_SIP)

@@ -199,10 +199,19 @@ def test_a_small_archive_of_much_is_cut(run: Any) -> None:
 
 
 def test_a_damaged_archive_is_told(run: Any, tmp_path: Path) -> None:
-    with pytest.raises(PermanentFailure, match="none of 1 files could be read"):
-        run(gzip.compress(os.urandom(5000))[:3000], "a.log.gz")
-    with pytest.raises(PermanentFailure, match="none of 1 files could be read"):
-        run(b"no gzip at all", "b.log.gz")
+    zstd = zstandard.compress(os.urandom(5000))
+    for content in (gzip.compress(os.urandom(5000))[:3000], b"no archive at all"):
+        with pytest.raises(PermanentFailure, match="none of 1 files could be read"):
+            run(content, "a.log.gz")
+    for content in (zstd[:3000], zstd[:-1], zstd + zstd[:4], b"no archive at all"):
+        with pytest.raises(PermanentFailure, match="none of 1 files could be read"):
+            run(content, "a.log.zst")
+
+
+def test_an_archive_may_have_several_frames(run: Any) -> None:
+    line = b"INFO x\n"
+    for name, pack in (("a.log.gz", gzip.compress), ("a.log.zst", zstandard.compress)):
+        assert run(pack(line) + pack(b"") + pack(line * 100_000), name)["lines"] == 100_001
 
 
 def test_a_file_that_goes_meanwhile_is_left_out(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
