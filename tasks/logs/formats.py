@@ -22,10 +22,13 @@ _NAMES = {
     **dict.fromkeys(("trace", "finest", "verbose"), "trace"),
 }
 _UPPER = "TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL|EMERG(?:ENCY)?|ALERT|PANIC|SEVERE"
-_LEVEL = re.compile(rf"\b(?:{_UPPER})\b|(?<=[\[<])(?i:{_UPPER})(?=[\]>])|\b(?:level|severity|lvl)=\"?(\w+)\"?")
+_LEVEL = re.compile(rf"\b(?:{_UPPER})\b|(?<=[\[<:])(?i:{_UPPER})(?=[\]>])|\b(?:level|severity|lvl)=\"?(\w+)\"?")
 _LEVEL_WITHIN = 160  # characters in which a line names its level
 _STAMP = re.compile(
     r"[\[<]?(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d)(?::\d\d(?:[.,]\d{1,9})?)? ?(Z|[+-]\d\d:?\d\d)?[\]>]?\s*"
+)
+_APACHE = re.compile(  # its error log
+    r"\[[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([ \d]\d) (\d\d):(\d\d):\d\d(?:\.\d{1,9})? (\d{4})\]\s*"
 )
 _SYSLOG = re.compile(r"([A-Z][a-z]{2}) ([ \d]\d) (\d\d):(\d\d):\d\d \S{1,255} ([^\s:\[]{1,64})(?:\[\d{1,10}\])?: ")
 _MONTHS = {
@@ -121,15 +124,22 @@ class TextLines:
             self._stamped = True
             year, month, day, hour, minute, zone = stamp.groups("")
             return self._rest(self._clock.minute(year, month, day, hour, minute, zone), line[stamp.end() :])
+        apache = _APACHE.match(line)
+        if apache is not None and apache[1] in _MONTHS:
+            self._stamped = True
+            return self._rest(self._minute(apache, apache[5]), line[apache.end() :])
         syslog = _SYSLOG.match(line)
         if syslog is not None and syslog[1] in _MONTHS:
             self._stamped = True
-            month, day = str(_MONTHS[syslog[1]]), syslog[2].strip()
-            at = self._clock.minute(self._year, month, day, syslog[3], syslog[4])
-            return self._rest(at, f"{syslog[5]}: {line[syslog.end() :]}")
+            return self._rest(self._minute(syslog, self._year), f"{syslog[5]}: {line[syslog.end() :]}")
         if self._stamped or line[:1] in {" ", "\t"}:
             return Line(None, UNKNOWN, None)
         return self._rest(None, line)
+
+    def _minute(self, found: re.Match[str], year: str) -> int | None:
+        """Of a match that begins with month, day, hour and minute."""
+        month, day, hour, minute = found.group(1, 2, 3, 4)
+        return self._clock.minute(year, str(_MONTHS[month]), day.strip(), hour, minute)
 
     @staticmethod
     def _rest(minute: int | None, text: str) -> Line:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from tasks.clients.compression import Reader
 
 _PIECE = 1 << 20
+_NUL = b"\0"  # a log that was cut under its writer begins with any number of them, and so does one after a power cut
 LONGEST_LINE = 1 << 16
 """Characters of one line that are looked at; a file without line ends must not fill the memory."""
 
@@ -35,7 +36,7 @@ class LineReader:
                 lines = head.split(b"\n")
                 yield self._told(lines[1:] if skipping else lines)
                 skipping = False
-            rest = tail
+            rest = tail.lstrip(_NUL)
             if skipping:
                 rest = b""
             elif len(rest) > LONGEST_LINE:
@@ -49,7 +50,8 @@ class LineReader:
 
     def _told(self, lines: list[bytes]) -> list[str]:
         told = []
-        for line in lines:
+        for whole in lines:
+            line = whole.strip(_NUL)
             if len(line) > LONGEST_LINE:
                 self.cut += 1
             told.append(line[:LONGEST_LINE].decode("utf-8", "replace").rstrip("\r"))

@@ -124,6 +124,14 @@ def test_combined(run: Any) -> None:
     assert "203.0.113.9" not in json.dumps(result)
 
 
+def test_apaches_error_log(run: Any) -> None:
+    line = "[Tue Oct 21 10:30:00.123456 2025] [core:error] [pid 35:tid 43] [client 203.0.113.9:1234] AH1: no such file\n"
+    result = run(line + line.replace("21 10:30:00.123456", " 1 10:31:59").replace("core:error", "warn"))
+    assert (result["formats"], result["levels"]) == ({"text": 1}, {"error": 1, "warning": 1})
+    assert (result["rate"]["first"], result["rate"]["last"]) == ("2025-10-01T10:31:00Z", "2025-10-21T10:30:00Z")
+    assert set(messages(result)) == {"[pid #:tid #] [client <ip>] AH#: no such file"}
+
+
 def test_syslog_takes_the_year_of_its_file(run: Any, tmp_path: Path) -> None:
     result = run("Oct 21 10:30:00 host sshd[123]: Failed password for root\n" * 3)
     assert messages(result) == {"sshd: Failed password for root": 3}
@@ -184,6 +192,15 @@ def test_no_line_trips_the_count(line: bytes, run: Any) -> None:
         result = run(b"\n".join([line] * 3) + b"\nplain\n", **policy)
         assert result["lines"] == 4
         json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize("nuls", [1, 3_000_000])
+def test_the_nuls_of_a_log_that_was_cut_under_its_writer_hide_no_line(nuls: int, run: Any) -> None:
+    result = run(bytes(nuls) + TEXT.encode() + bytes(nuls))
+    assert result.pop("bytes") == len(TEXT) + 2 * nuls
+    plain = run(TEXT)
+    del plain["bytes"]
+    assert result == plain
 
 
 def test_an_endless_line_is_looked_at_once(run: Any) -> None:
