@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cloudq_tui.errors import PermanentFailure
 from cloudq_tui.models.context import JobContext
 
 Entry = dict[str, Any]
@@ -70,6 +71,7 @@ class Stayed:
         self.failed = 0
         self.bytes = 0
         self.outcomes: list[Entry] = []
+        self._why = ""
 
     def skip(self, path: str, size: int, reason: str) -> None:
         self.skipped += 1
@@ -77,7 +79,13 @@ class Stayed:
 
     def fail(self, path: str, size: int, reason: str) -> None:
         self.failed += 1
+        self._why = self._why or reason
         self._note(path, size, "failed", reason)
+
+    def give_up_unless(self, done: int, what: str) -> None:
+        """Raises PermanentFailure with the first failure's reason when files failed and none is done."""
+        if self.failed and not done:
+            raise PermanentFailure(f"none of {self.failed} files {what}: {self._why}")
 
     def _note(self, path: str, size: int, status: str, reason: str) -> None:
         self.bytes += size

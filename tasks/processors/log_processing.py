@@ -92,8 +92,7 @@ def archive_logs(payload: ArchiveLogs, job: JobContext, *, files: RootedFiles, r
             stayed.fail(str(one.path), one.size, str(error))
     ledger.close()
     done = ledger.done
-    if stayed.failed and not done.files:
-        raise PermanentFailure(f"none of {stayed.failed} files was archived: {stayed.outcomes[0]['reason']}")
+    stayed.give_up_unless(done.files, "was archived")
     progress.end()
     return {
         "archived": done.files,
@@ -121,6 +120,7 @@ def clean_logs(payload: CleanLogs, job: JobContext, *, files: RootedFiles, rules
             _remove(going[start : start + _AT_ONCE], files, ledger, stayed, progress)
         ledger.close()
         done = ledger.done
+        stayed.give_up_unless(done.files, "was removed")
     progress.end()
     gone = sum(one.file.size for one in going) - stayed.bytes
     return {
@@ -152,8 +152,7 @@ def analyze_logs(payload: AnalyzeLogs, job: JobContext, *, files: RootedFiles, r
             stayed.skip(str(one.path), one.size, str(reason))
         except (PermanentFailure, BadArchive) as error:
             stayed.fail(str(one.path), one.size, str(error))
-    if stayed.failed and stayed.failed == len(found):
-        raise PermanentFailure(f"none of {stayed.failed} files could be read: {stayed.outcomes[0]['reason']}")
+    stayed.give_up_unless(len(found) - stayed.failed - stayed.skipped, "could be read")
     progress.end()
     return {
         "files": len(found),

@@ -125,7 +125,9 @@ def test_combined(run: Any) -> None:
 
 
 def test_apaches_error_log(run: Any) -> None:
-    line = "[Tue Oct 21 10:30:00.123456 2025] [core:error] [pid 35:tid 43] [client 203.0.113.9:1234] AH1: no such file\n"
+    line = (
+        "[Tue Oct 21 10:30:00.123456 2025] [core:error] [pid 35:tid 43] [client 203.0.113.9:1234] AH1: no such file\n"
+    )
     result = run(line + line.replace("21 10:30:00.123456", " 1 10:31:59").replace("core:error", "warn"))
     assert (result["formats"], result["levels"]) == ({"text": 1}, {"error": 1, "warning": 1})
     assert (result["rate"]["first"], result["rate"]["last"]) == ("2025-10-01T10:31:00Z", "2025-10-21T10:30:00Z")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import time
@@ -231,6 +232,21 @@ def test_one_bad_file_does_not_stop_the_others(run: Any, root: Path, monkeypatch
     result = run()
     assert (result["archived"], result["failed"]) == (1, 1)
     assert result["outcomes"][1]["reason"] == "a.log cannot be archived: Permission denied"
+
+
+def test_a_failure_names_the_first_file_that_failed(run: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(root / "a.log.gz", age=9 * DAY)
+    write(root / "b.log", age=9 * DAY)
+
+    def refuse(self: OpenFolder, name: str, *_: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(OpenFolder, "open", refuse)
+    with pytest.raises(PermanentFailure, match=r"none of 1 files was archived: b\.log cannot be archived: Perm"):
+        run("*")
+    monkeypatch.setattr(OpenFolder, "remove", refuse)
+    with pytest.raises(PermanentFailure, match=r"none of 2 files was removed: a\.log\.gz cannot be removed: Perm"):
+        run("*", olderThan=DAY)
 
 
 # --- clean --------------------------------------------------------------------------------------------------
