@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Check = Callable[[], None]
 DEFAULT_QUALITY = {"jpeg": 85, "webp": 80, "avif": 75}
-_LARGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "avif": 65_535, "png": 65_535}
+# What Pillow writes and reads again: it writes larger avif too.
+_LARGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768, "png": 65_535}
 _LARGE = 4_000_000  # pixels
 # Bytes of metadata that a format can hold, in Pillow: a JPEG has one segment for each, its XMP after a signature.
 _MOST_METADATA = {"jpeg": {"exif": 65_533, "xmp": 65_504}, "png": {"xmp": 0}}

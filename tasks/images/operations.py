@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from math import ceil, cos, radians, sin
 from pathlib import Path
@@ -20,6 +21,7 @@ _QUARTERS = {
     270: Image.Transpose.ROTATE_90,
 }
 _TRIAL_FONT = 64  # pixels; a text is measured at this size and scaled
+_IN_NO_FONT = "\U0010ffff"
 
 
 class ReadMark(Protocol):
@@ -134,13 +136,24 @@ def _place(picture: tuple[int, int], mark: tuple[int, int], wanted: Watermark) -
 
 def _written(text: str, width: int, height: int, colour: str, font: Path | None) -> Image.Image:
     """The text as a picture at most so large."""
-    box = _measured(text, _font(font, _TRIAL_FONT))
+    trial = _font(font, _TRIAL_FONT)
+    _check_letters(text, trial)
+    box = _measured(text, trial)
     factor = min(width / max(1, box[2] - box[0]), height / max(1, box[3] - box[1]))
     chosen = _font(font, max(4, min(int(_TRIAL_FONT * factor), height)))
     left, top, right, bottom = _measured(text, chosen)
     mark = Image.new("RGBA", (max(1, min(width, right - left)), max(1, min(height, bottom - top))))
     ImageDraw.Draw(mark).multiline_text((-left, -top), text, font=chosen, fill=colour)
     return mark
+
+
+def _check_letters(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
+    """Raises PermanentFailure for a letter that the font would show as the box it has for all that it lacks."""
+    box = bytes(font.getmask(_IN_NO_FONT))
+    shown = (one for one in text if unicodedata.category(one)[0] in "LNPS")
+    lacking = next((one for one in shown if bytes(font.getmask(one)) == box), None)
+    if lacking is not None:
+        raise PermanentFailure(f"watermark: the font has no {lacking!r}; images.font names another")
 
 
 def _measured(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> tuple[int, int, int, int]:

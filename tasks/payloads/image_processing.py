@@ -124,7 +124,7 @@ class Watermark(Payload):
     type: Literal["watermark"]
     """Which operation this is."""
     text: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
-    """What to write; letters beyond Latin need `images.font` in the worker's settings."""
+    """What to write; letters beyond ASCII need `images.font` in the worker's settings."""
     image: AbsolutePath | None = None
     """A picture inside one of `images.roots` of the worker."""
     position: Position = "bottom-right"

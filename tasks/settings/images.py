@@ -19,4 +19,4 @@ class ImageSettings(Section):
     max_bytes: int = Field(default=50 * 1024 * 1024, ge=1)
     """Most bytes a picture's file may have."""
     font: FolderOrFile | None = None
-    """TrueType font of text watermarks; unless said one with Latin letters only."""
+    """TrueType font of text watermarks; unless said one with little more than ASCII."""

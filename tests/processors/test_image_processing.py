@@ -11,9 +11,11 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 from PIL import Image, ImageDraw, ImageOps, ImageStat, features
 
@@ -238,6 +240,25 @@ def test_a_blank_or_endless_watermark_does_no_harm(run: Any, root: Path) -> None
     source = photo(root / "a.png")
     for text in (" ", ".", "\n" * 150, "W" * 200):
         opened(run(source, {"type": "watermark", "text": text, "scale": 1.0}))
+
+
+def test_a_letter_that_the_font_lacks_is_not_written_as_a_box(run: Any, root: Path) -> None:
+    source = photo(root / "a.png")
+    rules = replace(RULES, font=Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+    opened(run(source, {"type": "watermark", "text": "(c) Acme, 2026"}))
+    opened(run(source, {"type": "watermark", "text": "Grüße für 5 €, e\u0301te\u0301"}, rules=rules))
+    for text, lacks, chosen in (("Grüße", "ü", RULES), ("5 €", "€", RULES), ("Acme 云手机", "云", rules)):
+        with pytest.raises(PermanentFailure, match=f"the font has no '{lacks}'; images.font names another"):
+            run(source, {"type": "watermark", "text": text}, rules=chosen)
+
+
+@pytest.mark.parametrize(("name", "most"), [("jpeg", 65_500), ("webp", 16_383), ("avif", 32_768)])
+def test_the_longest_side_can_be_read_again(name: str, most: int, run: Any, root: Path) -> None:
+    source, convert = photo(root / "a.png"), {"type": "convert", "format": name}
+    line = {"type": "resize", "width": most, "height": 1, "fit": "stretch"}
+    assert opened(run(source, line, convert)).size == (most, 1)
+    with pytest.raises(PermanentFailure, match=f"{name} holds at most {most} pixels a side"):
+        run(source, line | {"width": most + 1}, convert)
 
 
 def test_strip_metadata(run: Any, root: Path) -> None:
