@@ -6,6 +6,7 @@ fed all the same and end failed with the reason in words: nothing is simulated.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import logging
 import os
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _TESTS = Path(__file__).parents[1] / "tests/processors/device"
 _DEVICES = tuple(f"demo-{number}" for number in range(1, 7))
 _USER = "demo"
 _PREFIX = "cqd-demo-"
-_SETTLED = 60.0  # seconds after which an engine that is coming up has written its process id
+_SETTLED = 60.0  # seconds after which a folder that is made has its mark, and an engine has ended
 
 log = logging.getLogger("cloudq.demo")
 
@@ -40,6 +41,7 @@ def device_environment(folder: Path) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         # A short name: socket paths end at 107 bytes.
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)))
+        stack.enter_context(_marked(own))
         environment = {
             "CLOUDQ_DEVICES__DOCKER_URL": f"unix://{own}/docker.sock",
             "CLOUDQ_DEVICES__DATA_ROOT": str(own / "devices"),
@@ -63,16 +65,24 @@ def device_environment(folder: Path) -> Iterator[dict[str, str]]:
         yield environment
 
 
+@contextmanager
+def _marked(folder: Path) -> Iterator[None]:
+    """Hold the lock that marks the folder of a living demo and falls with it. Raises OSError when another has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _sweep() -> None:
     """Remove what a demo that was killed left behind: its engine has ended with it, its folder has not."""
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        try:
-            old = left.stat().st_uid == os.getuid() and time.time() - left.stat().st_mtime > _SETTLED
-            pid = int((left / "dockerd.pid").read_text())
-        except (OSError, ValueError):
-            continue
-        if old and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError), _marked(left):
+            found = left.stat()
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime > _SETTLED:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _servers() -> Any:
