@@ -93,7 +93,8 @@ def _send_code(payload: SendVerificationCode, job: JobContext, gateway: SmsGatew
 
 def _refuse_old(payload: SendVerificationCode) -> None:
     if payload.expires_at is not None and time.time() * 1000 >= payload.expires_at:
-        raise PermanentFailure(f"expired: the code was valid for {payload.expires_in} minutes")
+        minutes = "1 minute" if payload.expires_in == 1 else f"{payload.expires_in} minutes"
+        raise PermanentFailure(f"expired: the code was valid for {minutes}")
 
 
 def _send_around(

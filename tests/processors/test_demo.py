@@ -45,7 +45,7 @@ def test_codes_that_are_asked_for_at_once_expire_but_one(
         send_verification_code(others[0], job.again(id="2", last_checkpoint=None), gateway=gateway)
     turn = time.time() + deferred.value.delay
     monkeypatch.setattr(time, "time", lambda: turn)
-    with pytest.raises(PermanentFailure, match="expired"):
+    with pytest.raises(PermanentFailure, match=r"expired: the code was valid for 1 minute$"):
         send_verification_code(others[0], job.again(id="2", last_checkpoint=None), gateway=gateway)
 
 
