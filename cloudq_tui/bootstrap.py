@@ -118,6 +118,7 @@ def build_huey(settings: Settings | None = None, *, name: str = "cloudq") -> Clo
         },
         lease_options=LeaseOptions(worker.lease, worker.renew, worker.sweep, worker.max_stalled),
         timezone=settings.zone,
+        max_payload=settings.max_payload,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from cloudq_tui.bootstrap import Runtime, build, default_actor
+from cloudq_tui.engine.codec import encode
 from cloudq_tui.errors import InvalidPayload
 from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import Job, JobOptions
@@ -225,35 +226,34 @@ class QueueService(QueueOperations):
         options: JobOptions | None,
         sizes: Sequence[int] | None = None,
     ) -> list[Job]:
-        most = self._platform.email.batch_size
-        chunks = [
-            {field: [dump_payload(item) for item in chunk]} for chunk in _chunks(items, sizes or [1] * len(items), most)
-        ]
-        if options is None or options.job_id is None:
-            return self.enqueue_many(queue, name, chunks, options)
-        return [
-            self.enqueue(queue, name, chunk, own)
-            for chunk, own in zip(chunks, _numbered(options, len(chunks)), strict=True)
-        ]
+        dumped = [dump_payload(item) for item in items]
+        room = self.settings.max_payload - len(encode([[{field: []}]]))
+        found = _chunks(dumped, sizes or [1] * len(items), self._platform.email.batch_size, room)
+        chunks = [{field: chunk} for chunk in found]
+        numbered = _numbered(options or JobOptions(), len(chunks))
+        return self._enqueue_each(queue, name, list(zip(chunks, numbered, strict=True)))
 
 
-def _chunks(items: Sequence[Payload], sizes: Sequence[int], most: int) -> Iterator[list[Payload]]:
-    """The items in order, as many to a chunk as have `most` together; a larger one has a chunk of its own."""
-    chunk: list[Payload] = []
-    held = 0
+def _chunks(items: Sequence[Data], sizes: Sequence[int], most: int, room: int) -> Iterator[list[Data]]:
+    """The items in order, as many to a chunk as have `most` together and take `room` bytes; a larger one has a chunk
+    of its own."""
+    chunk: list[Data] = []
+    held = taken = 0
     for item, size in zip(items, sizes, strict=True):
-        if chunk and held + size > most:
+        width = len(encode(item)) + 1  # and a comma
+        if chunk and (held + size > most or taken + width > room):
             yield chunk
-            chunk, held = [], 0
+            chunk, held, taken = [], 0, 0
         chunk.append(item)
         held += size
+        taken += width
     yield chunk
 
 
 def _numbered(options: JobOptions, count: int) -> Iterator[JobOptions]:
     """One id per chunk: under one id all but the first would count as repetitions and be dropped."""
     for number in range(count):
-        job_id = options.job_id if count == 1 else f"{options.job_id}.{number}"
+        job_id = options.job_id if count == 1 or options.job_id is None else f"{options.job_id}.{number}"
         yield JobOptions.model_validate(options.model_dump() | {"job_id": job_id})
 
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 import cloudq_tui
 from cloudq_tui.api import failures
+from cloudq_tui.api.body_limit import BodyLimit
 from cloudq_tui.api.guard import LoopbackOnly, is_loopback
 from cloudq_tui.api.routes import router
 from cloudq_tui.errors import SettingsError
@@ -30,6 +31,7 @@ def create_app(operations: QueueOperations, *, settings: Settings) -> FastAPI:
         description="Queues, jobs and what can be done with them. Times are epoch milliseconds.",
     )
     app.state.operations = operations
+    app.add_middleware(BodyLimit, most=settings.api.max_body)
     app.add_middleware(LoopbackOnly)
     failures.install(app)
     app.include_router(router)

@@ -31,6 +31,7 @@ _STATUSES: tuple[tuple[type[CloudqError], int], ...] = (
     (QueueUnavailable, 503),
     (ReadOnly, 403),
 )
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
 def install(app: FastAPI) -> None:
@@ -70,7 +71,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     detail = str(error.detail) if isinstance(error, HTTPException) else "unknown"
     path = request.url.path
     message = {404: f"no such address: {path}", 405: f"{request.method} is not allowed on {path}"}.get(status, detail)
-    return answer(status, {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error"), message)
+    return answer(status, _HTTP_CODES.get(status, "http_error"), message)
 
 
 async def _fault(request: Request, error: Exception) -> JSONResponse:

@@ -15,10 +15,18 @@ from cloudq_tui.engine.records import (
     QueueClaim,
     Retention,
 )
-from cloudq_tui.errors import InvalidOptions
+from cloudq_tui.errors import InvalidOptions, InvalidPayload
 from cloudq_tui.models.job import MAX_RANK, MIN_RANK
 
 _DEFAULT_RETENTION = Retention()
+
+
+def bounded(message: bytes, limit: int) -> bytes:
+    """The stored form of a call. Raises InvalidPayload when it takes more than `limit` bytes."""
+    if len(message) > limit:
+        reason = f"takes {len(message):,} bytes, max_payload allows {limit:,}; put large data in a file and name that"
+        raise InvalidPayload("payload", reason)
+    return message
 
 
 def add_arguments(job: NewJob, dedupe_ttl: int) -> list[Any]:

@@ -46,6 +46,8 @@ class JobDelay(enum.Enum):
 
 
 MIN_RANK, MAX_RANK = -1000, 1000
+MAX_PAYLOAD = 1024 * 1024
+"""Bytes a job's stored call may take unless the settings say otherwise."""
 
 
 class _Wire(BaseModel):

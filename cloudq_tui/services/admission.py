@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cloudq_tui.engine.arguments import bounded
 from cloudq_tui.engine.codec import pack_call
 from cloudq_tui.engine.records import NewJob
-from cloudq_tui.models.job import Backoff, Job, JobOptions, JobPriority, JobState, KeepFinished
+from cloudq_tui.models.job import MAX_PAYLOAD, Backoff, Job, JobOptions, JobPriority, JobState, KeepFinished
 from cloudq_tui.services.catalog import JobDefinition
 from cloudq_tui.settings import QueueSettings
 
@@ -30,8 +31,10 @@ def draft(
     definition: JobDefinition | None = None,
     settings: QueueSettings | None = None,
     published: Mapping[str, Any] | None = None,
+    max_payload: int = MAX_PAYLOAD,
 ) -> NewJob:
-    """The job to add. `data` has been checked. Raises InvalidPayload for a value that has no stored form.
+    """The job to add. `data` has been checked. Raises InvalidPayload for a value that has no stored form, or for more
+    than `max_payload` bytes.
 
     Ids are random rather than ordered by time, so that the eight characters people see tell jobs apart.
     """
@@ -49,7 +52,7 @@ def draft(
         id=options.job_id or uuid.uuid4().hex,
         queue=queue,
         name=name,
-        message=pack_call((data,), {}),
+        message=bounded(pack_call((data,), {}), max_payload),
         rank=_rank(options, definition, data),
         delay=options.delay_ms,
         retries=retries,

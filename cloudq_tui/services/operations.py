@@ -72,27 +72,15 @@ class QueueOperations(QueueViews):
 
         Raises InvalidPayload, NoProcessor, QueueFull; then nothing was queued.
         """
-        self._check_writable("enqueue")
-        options = options or JobOptions()
-        [(new, checked)] = self._drafts(queue, name, [data], options)
-        if self._engine.add(new) or not new.unique:
-            # False for an id made here: the answer to the first try was lost, and it is there.
-            return as_job(new, checked, options)
-        try:
-            return self._seen(self._reader.job(queue, new.id))
-        except JobNotFound:
-            gone = as_job(new, checked, options)
-            return replace(gone, state=JobState.COMPLETED, due=None, reason="accepted before, its record is gone")
+        [job] = self._enqueue_each(queue, name, [(data, options or JobOptions())])
+        return job
 
     def enqueue_many(self, queue: str, name: str, items: Sequence[Any], options: JobOptions | None = None) -> list[Job]:
         """Check all, then queue all in few round trips. Raises as `enqueue`, and InvalidOptions for a job id."""
-        self._check_writable("enqueue")
         options = options or JobOptions()
         if options.job_id is not None and len(items) > 1:
             raise InvalidOptions("options.jobId: one id cannot name several jobs; enqueue them one by one")
-        drafts = self._drafts(queue, name, items, options)
-        self._engine.add_many(new for new, _ in drafts)
-        return [as_job(new, checked, options) for new, checked in drafts]
+        return self._enqueue_each(queue, name, [(data, options) for data in items])
 
     # --- acting; each is refused by ReadOnly when read_only, and leaves an audit entry -------------------------
 
@@ -258,17 +246,44 @@ class QueueOperations(QueueViews):
         self._check_writable(action)
         self._check_queue(queue)
 
-    def _drafts(self, queue: str, name: str, items: Sequence[Any], options: JobOptions) -> list[tuple[NewJob, Any]]:
-        self._check_queue(queue)
+    def _enqueue_each(self, queue: str, name: str, items: Sequence[tuple[Any, JobOptions]]) -> list[Job]:
+        """Check all, then queue all, each payload with its own options."""
+        self._begin("enqueue", queue)
+        drafts = self._drafts(queue, name, items)
+        added = self._engine.add_many(new for new, _ in drafts)
+        jobs = []
+        for (_, options), (new, checked), fresh in zip(items, drafts, added, strict=True):
+            # Not fresh under an id made here: the answer to the first try was lost, and it is there.
+            job = as_job(new, checked, options)
+            jobs.append(self._accepted_before(job) if new.unique and not fresh else job)
+        return jobs
+
+    def _accepted_before(self, job: Job) -> Job:
+        """What the id of `job` has been since it was used first."""
+        try:
+            return self._seen(self._reader.job(job.queue, job.id))
+        except JobNotFound:
+            return replace(job, state=JobState.COMPLETED, due=None, reason="accepted before, its record is gone")
+
+    def _drafts(self, queue: str, name: str, items: Sequence[tuple[Any, JobOptions]]) -> list[tuple[NewJob, Any]]:
         definition = self._catalog.own(queue, name)
         published: Mapping[str, Any] | None = None
         if definition is None:
             published = self._catalog.published(queue, name, self._reader.catalog())
         settings = self.settings.queues.get(queue)
         drafts = []
-        for data in items:
+        for data, options in items:
             checked = data if definition is None else definition.check(data)
-            new = draft(queue, name, checked, options, definition=definition, settings=settings, published=published)
+            new = draft(
+                queue,
+                name,
+                checked,
+                options,
+                definition=definition,
+                settings=settings,
+                published=published,
+                max_payload=self.settings.max_payload,
+            )
             drafts.append((new, checked))
         return drafts
 

@@ -152,3 +152,5 @@ class ApiSettings(Section):
     """Address to listen on."""
     port: int = Field(default=30001, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
+    max_body: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """Bytes of a request's body that are read; JSON may take several times a payload's stored bytes."""

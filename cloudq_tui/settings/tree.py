@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cloudq_tui.models.job import MAX_PAYLOAD
 from cloudq_tui.settings.redis import RedisSettings
 from cloudq_tui.settings.sections import (
     PLATFORM_QUEUES,
@@ -98,6 +99,8 @@ class Settings(LayeredSettings):
     """IANA name of the zone that drives crontab, the nightly clean and what people see; the host's unless said."""
     dedupe_ttl: int = Field(default=24 * 3600, ge=1)
     """Seconds an id given by a producer is remembered at least, so that the same id is the same job."""
+    max_payload: int = Field(default=MAX_PAYLOAD, ge=1024)
+    """Bytes one job's payload may take as it is stored; larger data belongs in a file that the payload names."""
 
     @field_validator("timezone")
     @classmethod

@@ -43,6 +43,7 @@ class ExecutingHuey(Huey):  # type: ignore[misc]
     local: threading.local
     blocking: bool
     read_timeout: float
+    max_payload: int
 
     def served(self) -> tuple[str, ...]:
         raise NotImplementedError

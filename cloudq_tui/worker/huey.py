@@ -29,7 +29,7 @@ from cloudq_tui.engine.records import CatalogEntry, Finish, NewJob, Retention
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import UnreadableJob
 from cloudq_tui.models.context import JobContext
-from cloudq_tui.models.job import Backoff, JobPriority, JobState
+from cloudq_tui.models.job import MAX_PAYLOAD, Backoff, JobPriority, JobState
 from cloudq_tui.worker import messages
 from cloudq_tui.worker.address import url_of
 from cloudq_tui.worker.execution import ExecutingHuey
@@ -57,7 +57,7 @@ class CloudqHuey(ExecutingHuey):
     host, port, db, username, password (with `cluster`, of any of its nodes); or an `engine` made elsewhere.
     `serve_queues` bounds what a consumer of this instance claims and schedules (without it CLOUDQ_QUEUES does);
     `queue_options` holds each queue's concurrency, limiter and retention. `timezone` drives crontab (without it: UTC,
-    or local time with utc=False). `result_ttl` in ms.
+    or local time with utc=False). `result_ttl` in ms; `max_payload`: bytes that a call may take.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class CloudqHuey(ExecutingHuey):
         lease_options: LeaseOptions | None = None,
         timezone: dt.tzinfo | None = None,
         result_ttl: int = RESULT_TTL,
+        max_payload: int = MAX_PAYLOAD,
         serializer: Any = None,
         compression: bool = False,
         use_zlib: bool = False,
@@ -91,6 +92,7 @@ class CloudqHuey(ExecutingHuey):
         self.queue_options = dict(queue_options or {})
         self.timezone = timezone
         self.result_ttl = result_ttl
+        self.max_payload = max_payload
         self.blocking = blocking
         self.read_timeout = read_timeout
         self.local = threading.local()

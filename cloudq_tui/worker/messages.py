@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from huey.registry import Message
 
 from cloudq_tui.engine import codec
+from cloudq_tui.engine.arguments import bounded
 from cloudq_tui.engine.records import ClaimedJob, NewJob, StoredCall
 from cloudq_tui.errors import CloudqError, UnreadableJob
 from cloudq_tui.worker.tasks import CloudqTask, milliseconds_until, moment, rank_of
@@ -44,7 +45,7 @@ def new_job(huey: ExecutingHuey, task: CloudqTask, *, unique: bool = False, dela
         str(task.id),
         task.queue,
         task.name,
-        codec.pack_call(message.args, message.kwargs, extras),
+        bounded(codec.pack_call(message.args, message.kwargs, extras), huey.max_payload),
         rank_of(task.priority),
         milliseconds_until(task.eta, huey.utc) if delay is None else delay,
         max(0, task.retries),

@@ -28,7 +28,15 @@ from cloudq_tui.engine.records import (
     NewJob,
     Outcome,
 )
-from cloudq_tui.errors import Cancelled, Deferred, JobSignal, PermanentFailure, TemporaryFailure, UnreadableJob
+from cloudq_tui.errors import (
+    Cancelled,
+    Deferred,
+    InvalidPayload,
+    JobSignal,
+    PermanentFailure,
+    TemporaryFailure,
+    UnreadableJob,
+)
 from cloudq_tui.models.job import Attempt, Backoff
 from cloudq_tui.worker.tasks import CloudqTask, milliseconds_until
 
@@ -88,7 +96,7 @@ class JobRun:
 
     def note(self, signal: str, *args: Any) -> None:
         """A signal about this task, before its receivers see it."""
-        if signal == S.SIGNAL_ERROR and args and isinstance(args[0], PermanentFailure | UnreadableJob):
+        if signal == S.SIGNAL_ERROR and args and isinstance(args[0], PermanentFailure | UnreadableJob | InvalidPayload):
             self.task.retries = 0
         if signal in _ENDINGS:
             self.signal = signal

@@ -192,6 +192,32 @@ def test_a_bad_payload_names_its_field_and_queues_nothing(client: httpx.Client, 
     assert operations.count("email", "waiting") == 0
 
 
+def test_a_body_too_large_is_refused_unread(client: httpx.Client, operations: QueueOperations) -> None:
+    most = Settings().api.max_body
+    headers = {"content-type": "application/json"}
+
+    answer = client.post("/queues/test/send-email", content=b" " * (most + 1), headers=headers)
+    assert refusal(answer) == (413, "body_too_large")
+    message = f"the body has {most + 1:,} bytes, api.max_body allows {most:,}; send less at a time"
+    assert answer.json()["error"]["message"] == message
+    unannounced = client.post("/queues/email/clean", content=iter([b" " * (most // 2)] * 3), headers=headers)
+    assert refusal(unannounced) == (413, "body_too_large")
+    whole = client.post("/queues/test/send-email", json=MAIL | {"html": "x" * Settings().max_payload})
+    assert refusal(whole) == (422, "invalid_payload")
+    assert whole.json()["error"]["field"] == "payload"
+    assert operations.count("email", "waiting") == 0
+
+
+def test_a_length_too_large_is_refused_before_the_client_goes_on(client: httpx.Client) -> None:
+    with socket.create_connection(("127.0.0.1", client.base_url.port or 0)) as line:
+        line.settimeout(10)
+        line.sendall(
+            b"POST /queues/test/send-email HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 99999999999999\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert line.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [

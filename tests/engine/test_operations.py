@@ -166,6 +166,17 @@ def test_a_used_job_id_stays_used_when_its_record_is_gone(operations: QueueOpera
     assert operations.count("email", "waiting") == 0
 
 
+def test_a_payload_larger_than_the_setting_allows_is_refused_whole(make: Callable[..., QueueOperations]) -> None:
+    operations = make({"max_payload": 2000})
+    fits, not_quite = {"to": "é" * 900}, {"to": "é" * 1000}
+    with pytest.raises(InvalidPayload) as refused:
+        operations.enqueue_many("email", "send-email", [fits, not_quite])
+    reason = "takes 2,028 bytes, max_payload allows 2,000; put large data in a file and name that"
+    assert str(refused.value) == f"payload: {reason}"
+    assert operations.count("email", "waiting") == 0
+    assert operations.enqueue("email", "send-email", fits).state is JobState.WAITING
+
+
 def test_enqueue_many_adds_all_with_ids_of_their_own(operations: QueueOperations) -> None:
     made = operations.enqueue_many("email", "send-email", [{"to": str(n)} for n in range(1200)])
     assert len({job.id for job in made}) == 1200

@@ -27,8 +27,8 @@ MAIL: dict[str, Any] = {"to": "user@example.com", "subject": "Hi"}
 
 @pytest.fixture
 def make_service(engine: QueueEngine, reader: QueueReader) -> Callable[..., QueueService]:
-    def make(*, read_only: bool = False, queues: dict[str, Any] | None = None, **platform: Any) -> QueueService:
-        settings, actor = Settings(queues=queues or {}), Actor("test", "python")
+    def make(*, read_only: bool = False, core: dict[str, Any] | None = None, **platform: Any) -> QueueService:
+        settings, actor = Settings(**(core or {})), Actor("test", "python")
         operations = QueueOperations(engine, reader, settings, actor=actor)
         runtime = Runtime(settings, engine, reader, operations)
         return QueueService(runtime, platform=PlatformSettings(**platform), actor=actor, read_only=read_only)
@@ -89,6 +89,17 @@ def test_one_bad_mail_of_a_batch_refuses_it_whole(service: QueueService) -> None
         service.send_batch_email([MAIL] * 150 + [{"to": "nobody", "subject": "x"}])
     assert raised.value.field == "emails.150.to"
     assert queued(service) == 0
+
+
+def test_a_batch_is_split_where_it_grows_too_large(make_service: Callable[..., QueueService]) -> None:
+    service = make_service(core={"max_payload": 10_000})
+    mail = MAIL | {"html": "é" * 1500}
+    jobs = service.send_batch_email([mail] * 10, JobOptions(job_id="campaign"))
+    assert [len(job.data["emails"]) for job in jobs] == [3, 3, 3, 1]
+    assert [job.id for job in jobs] == [f"campaign.{number}" for number in range(4)]
+    with pytest.raises(InvalidPayload, match=r"payload: takes 10,\d\d\d bytes, max_payload allows 10,000; put large"):
+        service.send_batch_email([mail, MAIL | {"html": "x" * 10_000}], JobOptions(job_id="second"))
+    assert queued(service) == 4
 
 
 @pytest.mark.parametrize("call", ["send_batch_email", "send_batch_sms", "send_batch_notification"])
@@ -176,7 +187,7 @@ def test_device_calls(call: Callable[[QueueService], Job], service: QueueService
 
 
 def test_a_queue_without_a_processor_refuses(make_service: Callable[..., QueueService]) -> None:
-    service = make_service(queues={"billing": {}})
+    service = make_service(core={"queues": {"billing": {}}})
     with pytest.raises(NoProcessor, match="has no processor yet"):
         service.enqueue("billing", "charge", {"amount": 1})
     assert queued(service) == 0

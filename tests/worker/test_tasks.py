@@ -283,6 +283,35 @@ def test_many_tasks_at_once(huey: CloudqHuey, work: Any) -> None:
         assert [one.get(blocking=True, timeout=20) for one in results] == [2 * n for n in range(1200)]
 
 
+def test_a_call_that_is_too_large_is_refused_and_tried_once(make_huey: Make, reader: QueueReader) -> None:
+    huey = make_huey(max_payload=2000)
+
+    @huey.task()
+    def swallow(text: str) -> int:
+        return len(text)
+
+    @huey.task(retries=3)
+    def feed(size: int) -> str:
+        swallow("x" * size)
+        return "x" * size
+
+    with pytest.raises(InvalidPayload, match=r"^payload: takes 2,00\d bytes, max_payload allows 2,000; "):
+        swallow("x" * 2000)
+    with pytest.raises(InvalidPayload):
+        huey.enqueue_many([swallow.s("x" * 2000)])
+    assert len(huey) == 0
+    swallow("x" * 1990)
+    assert run_next(huey) == 1990
+    feed(2000)
+    run_next(huey)
+    huey.enqueue(feed.s(1000).then(swallow.s("y" * 1000)))
+    run_next(huey)
+    run_next(huey)
+    failed = reader.page("jobs", JobState.FAILED, 0, 9)
+    assert [(job.name, job.attempts_made) for job in failed] == [("feed", 1), ("feed", 1)]
+    assert all(job.error.startswith("InvalidPayload: payload: takes 2,0") for job in failed)
+
+
 def test_huey_priorities_start_the_larger_first(huey: CloudqHuey) -> None:
     @huey.task()
     def show(n: int | None) -> int | None:
