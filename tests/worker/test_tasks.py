@@ -312,6 +312,17 @@ def test_a_call_that_is_too_large_is_refused_and_tried_once(make_huey: Make, rea
     assert all(job.error.startswith("InvalidPayload: payload: takes 2,0") for job in failed)
 
 
+def test_a_bad_task_among_many_leaves_whole_hundreds_queued(huey: CloudqHuey) -> None:
+    @huey.task()
+    def show(n: Any) -> Any:
+        return n
+
+    for good, queued in ((99, 0), (150, 100)):
+        with pytest.raises(InvalidPayload):
+            huey.enqueue_many(show.s(n if n < good else object()) for n in range(200))
+        assert len(huey) == queued
+
+
 def test_huey_priorities_start_the_larger_first(huey: CloudqHuey) -> None:
     @huey.task()
     def show(n: int | None) -> int | None:
