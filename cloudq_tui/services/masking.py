@@ -25,21 +25,34 @@ _SECRET_PARTS = (
 _SECRET_KEYS = frozenset({"code", "codes", "pass", "pwd", "otp", "pin", "passcode", "auth"})
 _PHONE_PARTS = ("phone", "mobile", "msisdn")
 
-_MAIL = re.compile(r"([\w.!#$%&*+/=?^`{|}~-])[\w.!#$%&*+/=?^`{|}~-]*@((?:[\w-]+\.)+[\w-]{2,})")
+# Each pattern takes time in proportion to the text, whatever that holds: a run of letters is begun at its start only
+# (the look-behinds), given back never (`++`), or looked into for a bounded stretch.
+_MAIL = re.compile(
+    r"(?<![\w.!#$%&*+=?^`{|}~-])([\w.!#$%&*+=?^`{|}~-])[\w.!#$%&*+=?^`{|}~-]*+@((?:[\w-]++\.)+[\w-]{2,})"
+)
 # A number in running text is a phone number when it is international or a Chinese mobile one; any other run of
 # digits may as well be an id or a time.
 _PHONE = re.compile(r"(?<![\w.+-])(?:\+\d(?:[ ()-]{0,2}\d){7,14}|(?:86)?1[3-9]\d(?:[ -]?\d{4}){2})(?![\w-])")
 _SECRET_PAIR = re.compile(
-    r"""(?ix) (["']?) ([\w-]*(?:password|passwd|passphrase|secret|token|authorization|api[_-]?key|cookie)[\w-]*) \1
-    (\s*[:=]\s*) (?: "[^"]*" | '[^']*' | (?:bearer|basic)\s+[^\s"',;]+ | [^\s,;&"'}\])]+ )""",
+    r"""(?ix) (["']?) (?<![\w-])
+    (?=[\w-]*?(?:password|passwd|passphrase|secret|token|authorization|api[_-]?key|access[_-]?key|cookie))
+    ([\w-]++) \1 (\s*+[:=]\s*+)
+    (?: "(?:[^"\\]|\\.)*+"? | '(?:[^'\\]|\\.)*+'? | (?:bearer|basic)\s+[^\s"',;]+ | [^\s,;&"'}\])]+ )""",
+)
+# What signs or opens a URL, also one quoted within another: names that say so wherever they are given a value, short
+# ones in a query only.
+_PARAMETER = re.compile(
+    r"""(?ix) ( (?<![\w-]) (?=[\w-]*?(?:signature|credential)) [\w-]++ (?:=|%3d)
+    | (?:[?&;\#]|%3f|%26) (?:sig|sign|key|auth|code|pass|pwd|pin|otp|jwt) (?:=|%3d) ) [^\s&\#"'<>]+"""
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 _CODE_PAIR = re.compile(r"""(?i)(["']code["']\s*:\s*)(?:"[^"]*"|'[^']*'|\d{4,})""")
 _CODE_TEXT = re.compile(
-    r"(?i)((?:verification|security|confirmation|login|one[- ]time|auth\w*)\s+code|passcode|\botp\b|验证码|code is)"
-    r"([^\w]{0,3}(?:is|为|是)?[^\w]{0,3})(?=[A-Za-z-]*\d)[A-Za-z0-9-]{4,16}"
+    r"(?i)((?:verification|security|confirmation|login|one[- ]time|auth\w{0,12})\s+code"
+    r"|passcode|\botp\b|验证码|code is)"
+    r"([^\w]{0,3}(?:is|为|是)?[^\w]{0,3})(?=[A-Za-z-]{0,15}\d)[A-Za-z0-9-]{4,16}"
 )
-_URL_USER = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]+@")
+_URL_USER = re.compile(r"""(?<=://)[^\s/?#"'<>]+@""")
 
 
 def mask_phone(number: str) -> str:
@@ -55,12 +68,13 @@ def mask_text(text: str) -> str:
     """Free text with addresses and phone numbers hidden in part, and what is named a secret hidden whole."""
     if not text:
         return text
-    text = _URL_USER.sub(rf"\1{HIDDEN}@", text)
     text = _SECRET_PAIR.sub(rf"\1\2\1\3{HIDDEN}", text)
+    text = _PARAMETER.sub(rf"\1{HIDDEN}", text)
     text = _BEARER.sub(rf"\1 {HIDDEN}", text)
     text = _CODE_PAIR.sub(rf"\1{HIDDEN}", text)
     text = _CODE_TEXT.sub(rf"\1\2{HIDDEN}", text)
     text = _MAIL.sub(r"\1***@\2", text)
+    text = _URL_USER.sub(f"{HIDDEN}@", text)
     return _PHONE.sub(lambda found: mask_phone(found.group()), text)
 
 

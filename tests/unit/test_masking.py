@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from cloudq_tui.models.job import Attempt, Job, JobState, LogLine
@@ -36,6 +38,23 @@ def test_a_phone_number_keeps_its_ends(given: str, shown: str) -> None:
         ("Authorization: Bearer abc.def.ghi", "Authorization: ***"),
         ("sent Bearer abcdefgh.ijkl", "sent Bearer ***"),
         ("redis://user:pw@host:6379/1", "redis://***@host:6379/1"),
+        ("https://user:pw@h", "https://***@h"),
+        ("get https://user:p@ss@apk.example.com/a.apk now", "get https://***@apk.example.com/a.apk now"),
+        ("https://user@apk.example.com/", "https://***@apk.example.com/"),
+        (
+            "https://b.example/a.apk?X-Amz-Credential=AKIA%2Fs3&X-Amz-Expires=300&x-amz-signature=0af",
+            "https://b.example/a.apk?X-Amz-Credential=***&X-Amz-Expires=300&x-amz-signature=***",
+        ),
+        ("https://b.example/a.apk?sv=2020&SIG=ab%2Bc%3D&se=2026", "https://b.example/a.apk?sv=2020&SIG=***&se=2026"),
+        ("'https://b.example/a?sign=ab,c&t=1'", "'https://b.example/a?sign=***&t=1'"),
+        ("b.example/a?OSSAccessKeyId=LTAI&Signature=a%2F", "b.example/a?OSSAccessKeyId=***&Signature=***"),
+        ("b.example/a?token=abc&access_key=LTAI", "b.example/a?token=***&access_key=***"),
+        (
+            "https://h?to=https%3A%2F%2Fb.example%3FX-Goog-Signature%3Dabc",
+            "https://h?to=https%3A%2F%2Fb.example%3FX-Goog-Signature%3D***",
+        ),
+        (r'{"password": "with \"quotes\"", "n": 1}', '{"password": ***, "n": 1}'),
+        ('password="cut in the middle', "password=***"),
         ("Your verification code is: 123456. Valid", "Your verification code is: ***. Valid"),
         ("验证码 123456 有效", "验证码 *** 有效"),
         ("{'code': '0042', 'n': 1}", "{'code': ***, 'n': 1}"),
@@ -56,10 +75,27 @@ def test_text_hides_what_is_personal_or_secret(given: str, shown: str) -> None:
         "job 4f1c9a02138001380008be2d114a is gone",
         "exit code 137, status code 4012",
         "ops1@bastion retried",
+        "SignatureDoesNotMatch: the signature is wrong",
+        "https://b.example/a.apk?design=old&monkey=1",
     ],
 )
 def test_text_without_either_stays(text: str) -> None:
     assert mask_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "part", ["a", "1", "-", "a.", "password", "passcode", "auth", "a://", "?sig", "sig=,", "a@a.", "+1 1", '"', "key "]
+)
+def test_masking_takes_no_longer_than_the_text_is_long(part: str) -> None:
+    """Ten seconds and more, where a pattern is tried anew at each letter of a long run."""
+    began = time.process_time()
+    mask_text(part * (65_536 // len(part)))
+    assert time.process_time() - began < 1
+
+
+def test_a_presigned_address_in_a_payload_is_hidden() -> None:
+    shown = mask_data({"params": {"apkUrl": "https://b.example/a.apk?X-Amz-Signature=0af"}})
+    assert shown == {"params": {"apkUrl": "https://b.example/a.apk?X-Amz-Signature=***"}}
 
 
 def test_data_keeps_its_shape() -> None:
