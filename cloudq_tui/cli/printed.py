@@ -40,6 +40,8 @@ def overview(snapshot: Snapshot) -> str:
 
 
 def _queue_row(view: QueueView, now: int) -> list[str]:
+    if view.problem:
+        return [view.name, *["-"] * (len(_HEAD) - 2), str(view.workers)]
     counts = view.counts
     numbers = (counts.waiting, counts.active, counts.delayed, counts.paused, counts.completed, counts.failed)
     rate = "-" if view.failure_rate is None else f"{view.failure_rate * 100:.1f}"

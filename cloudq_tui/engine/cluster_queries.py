@@ -9,8 +9,9 @@ from cloudq_tui.engine import keys
 from cloudq_tui.engine.cluster_connection import ClusterConnection
 from cloudq_tui.engine.examination import STEP, Examination, ServerFacts
 from cloudq_tui.engine.queries import QueueReader
+from cloudq_tui.engine.rows import read_status
 from cloudq_tui.engine.slots import Call, SlotCalls, script_call
-from cloudq_tui.models.queue import QueueCounts, QueueStatus
+from cloudq_tui.models.queue import QueueStatus
 
 
 class ClusterReader(QueueReader):
@@ -23,7 +24,7 @@ class ClusterReader(QueueReader):
 
     def status(self, queues: Sequence[str]) -> list[QueueStatus]:
         rows = self._slots.run([self._call("status", self._base(queue), []) for queue in queues])
-        return [QueueStatus(name, QueueCounts(*row[0])) for name, row in zip(queues, rows, strict=True)]
+        return [read_status(row, name) for name, (row,) in zip(queues, rows, strict=True)]
 
     # --- inner ---
 

@@ -178,7 +178,11 @@ def _given(**paths: Path | None) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip().rstrip(".") or type(error).__name__
+    return plain(str(error).strip().rstrip(".") or type(error).__name__)
+
+
+def plain(text: str) -> str:
+    """An error of Redis in one line that says what to do, where that is known."""
     if text.startswith(("HELLO must be called", "NOAUTH", "Authentication required")):
         return "it asks for a password; set REDIS_PASSWORD"
     if "WRONGTYPE " in text:  # the rest of it names a script by its hash, and no key

@@ -16,13 +16,23 @@ from redis.exceptions import NoScriptError
 from cloudq_tui.engine import keys
 from cloudq_tui.engine.connection import Connection
 from cloudq_tui.engine.records import StoredCall
-from cloudq_tui.engine.rows import number, read_active, read_call, read_job, read_metrics, read_row, read_view, text
+from cloudq_tui.engine.rows import (
+    number,
+    read_active,
+    read_call,
+    read_job,
+    read_metrics,
+    read_row,
+    read_status,
+    read_view,
+    text,
+)
 from cloudq_tui.engine.scripts import Scripts, evaluate
 from cloudq_tui.errors import AmbiguousId, JobNotFound
 from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
 from cloudq_tui.models.job import Job, JobState
 from cloudq_tui.models.metrics import QueueMetrics
-from cloudq_tui.models.queue import Preview, QueueCounts, QueueStatus, RedisInfo, Snapshot
+from cloudq_tui.models.queue import Preview, QueueStatus, RedisInfo, Snapshot
 from cloudq_tui.models.worker import WorkerInfo
 
 MAX_PAGE = 1000
@@ -51,7 +61,7 @@ class QueueReader:
         workers = _workers(present)
         serving = Counter(queue for worker in workers for queue in worker.queues)
         views = [read_view(row, name, now, serving[name]) for row, name in zip(rows, queues, strict=True)]
-        active = [job for row, name in zip(rows, queues, strict=True) for job in read_active(row[11], name)]
+        active = [job for row, name in zip(rows, queues, strict=True) for job in read_active(row, name)]
         return Snapshot(
             timestamp=now,
             queues=tuple(views),
@@ -68,11 +78,11 @@ class QueueReader:
         )
 
     def status(self, queues: Sequence[str]) -> list[QueueStatus]:
-        """The counts of some queues."""
+        """The counts of some queues; where one's data are spoiled its status says so, and the others are told."""
         if not queues:
             return []
         rows = self._run("status", [self._base(queue) for queue in queues], [])
-        return [QueueStatus(name, QueueCounts(*row)) for name, row in zip(queues, rows, strict=True)]
+        return [read_status(row, name) for name, row in zip(queues, rows, strict=True)]
 
     def page(self, queue: str, state: JobState, start: int, end: int) -> list[Job]:
         """Jobs of one state, both ends included, at most 1,000: waiting in the order they will start, delayed by

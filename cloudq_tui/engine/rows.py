@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from cloudq_tui.engine.codec import decode, to_plain, unpack_call, visible_data
+from cloudq_tui.engine.connection import plain
 from cloudq_tui.engine.records import StoredCall
 from cloudq_tui.errors import UnreadableJob
 from cloudq_tui.models.job import Attempt, Job, JobState, LogLine
 from cloudq_tui.models.metrics import BOUNDS_MS, JobMetrics, MinuteMetrics, QueueMetrics, Spread
-from cloudq_tui.models.queue import LimiterState, Pause, QueueCounts, QueueView
+from cloudq_tui.models.queue import LimiterState, Pause, QueueCounts, QueueStatus, QueueView
 
 _ENOUGH_FINISHES = 20  # below this a failure rate says nothing
 
@@ -122,8 +123,22 @@ def read_job(answer: Any, queue: str) -> Job:
     return replace(job, **changes)
 
 
+def _problem(row: Any) -> str:
+    """What include/told.lua says in the place of a queue's numbers; "" where these are there."""
+    return plain(text(row[0])) if len(row) == 1 else ""
+
+
+def read_status(row: Any, name: str) -> QueueStatus:
+    """One queue of status.lua."""
+    problem = _problem(row)
+    return QueueStatus(name, QueueCounts() if problem else QueueCounts(*row), problem)
+
+
 def read_view(row: Any, name: str, now: int, workers: int) -> QueueView:
     """One queue of snapshot.lua."""
+    problem = _problem(row)
+    if problem:
+        return QueueView(name, QueueCounts(), workers=workers, problem=problem)
     waiting, active, completed, failed, delayed, due, pause, oldest, limiter, slots, minutes, _ = row
     counts = QueueCounts(
         waiting=0 if pause else waiting,
@@ -176,7 +191,7 @@ def read_call(row: Any, message: bytes | None) -> StoredCall:
     )
 
 
-def read_active(rows: Any, queue: str) -> list[Job]:
+def read_active(view: Any, queue: str) -> list[Job]:
     """The active jobs of one queue of snapshot.lua."""
     return [
         Job(
@@ -192,7 +207,7 @@ def read_active(rows: Any, queue: str) -> list[Job]:
             priority=number(row[7]),
             attempts_made=number(row[8]),
         )
-        for row in rows
+        for row in ([] if _problem(view) else view[11])
     ]
 
 

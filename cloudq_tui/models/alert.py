@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class AlertRule(enum.StrEnum):
     """The rules of the overview's marks."""
 
+    SPOILED = "spoiled"
     WAITING = "waiting"
     FAILURE_RATE = "failure_rate"
     DURATION = "duration"

@@ -23,10 +23,11 @@ class QueueCounts:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """The short form: a name and its counts."""
+    """The short form: a name and its counts; all 0 where `problem` says why they cannot be read."""
 
     name: str
     counts: QueueCounts
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class QueueView:
     `in_rate` and `out_rate` are jobs per second over the last 30 s; `history` is finishes per 5 s slot over the
     last 60 s, oldest first (12 numbers); `mean_duration` is ms over the last 15 minutes, None without finishes.
     `oldest_waiting` is the epoch ms since which the oldest job waits. `concurrency` is how many jobs the settings let
-    run at one time, 0 without a limit.
+    run at one time, 0 without a limit. `problem` says why none of this could be read, "" where it was.
     """
 
     name: str
@@ -74,6 +75,7 @@ class QueueView:
     concurrency: int = 0
     workers: int = 0
     alerts: tuple[Alert, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ MIN_FINISHES = 20
 
 def queue_alerts(view: QueueView, settings: Settings, *, now: int) -> tuple[Alert, ...]:
     """The rules `view` breaks at `now` (epoch ms on the server's clock), worst first."""
+    if view.problem:
+        return (Alert(view.name, AlertRule.SPOILED, view.problem),)
     own = settings.queues.get(view.name)
     limits = settings.alerts.for_queue(view.name, own.alerts if own else QueueAlerts())
     if not limits.enabled:

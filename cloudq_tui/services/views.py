@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.transitions import QueueEngine
-from cloudq_tui.errors import Invalid, JobNotFound, QueueNotFound
+from cloudq_tui.errors import Invalid, JobNotFound, QueueNotFound, ScriptRefused
 from cloudq_tui.models.event import Actor, AuditEntry, QueueEvent
 from cloudq_tui.models.job import Job, JobState
 from cloudq_tui.models.metrics import QueueMetrics
@@ -70,8 +70,10 @@ class QueueViews:
     def count(self, queue: str, state: JobState | str) -> int:
         """How many jobs of one state the queue keeps now."""
         self._check_queue(queue)
-        counts = self._reader.status([queue])[0].counts
-        return int(getattr(counts, checked_state(state).value))
+        (status,) = self._reader.status([queue])
+        if status.problem:
+            raise ScriptRefused(f"queue {queue}: {status.problem}")
+        return int(getattr(status.counts, checked_state(state).value))
 
     def job(self, queue: str, job_id: str) -> Job:
         """The one job, whole. Raises JobNotFound."""

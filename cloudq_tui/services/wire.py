@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from cloudq_tui.models.event import QueueEvent
@@ -39,8 +39,11 @@ class CountsWire(Wire):
 
 
 class QueueWire(Wire):
+    """`problem` is there only where it says why the counts, then all 0, could not be read."""
+
     name: str
     counts: CountsWire
+    problem: Annotated[str, Field(exclude_if=lambda problem: not problem)] = ""
 
 
 class SummaryWire(Wire):

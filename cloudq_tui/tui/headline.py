@@ -13,6 +13,7 @@ from cloudq_tui.tui.render import Line, Span
 from cloudq_tui.tui.text import visible, width
 
 _WORST_FIRST = (
+    AlertRule.SPOILED,
     AlertRule.FAILURE_RATE,
     AlertRule.NO_WORKER,
     AlertRule.OLDEST_WAITING,

@@ -211,7 +211,7 @@ def queue_mark(view: QueueView) -> Mark:
     rules = {alert.rule for alert in view.alerts}
     if view.pause is not None:
         return PAUSED
-    if AlertRule.FAILURE_RATE in rules:
+    if rules & {AlertRule.SPOILED, AlertRule.FAILURE_RATE}:
         return FAILING
     if AlertRule.NO_WORKER in rules:
         return NO_WORKER

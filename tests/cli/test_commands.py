@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from cloudq_tui.demo import demo_stage
+from cloudq_tui.engine.connection import Connection
 from cloudq_tui.errors import SettingsError
 from cloudq_tui.models.job import JobOptions, JobState
 from cloudq_tui.services.operations import QueueOperations
@@ -77,6 +78,32 @@ def test_status_says_what_is_wrong(shell: Shell, operations: QueueOperations) ->
     assert "! email: no live worker for 1 job" in said.out
     assert re.search(r"‖ sms: paused by tester .* resumes in 1[45]m.*: provider ␛\[31mdown", said.out)
     assert "\x1b" not in said.out
+
+
+def test_a_spoiled_queue_does_not_hide_the_others(
+    shell: Shell, operations: QueueOperations, connection: Connection
+) -> None:
+    operations.enqueue("email", "send-email", MAIL)
+    problem = "WRONGTYPE, a key holds another kind of value than it must; `cloudq-tui doctor` says which"
+    for key in (":d", ":m", ":t", f":h:{int(time.time()) // 60}"):
+        spoiled = f"{{cloudq:sms}}{key}"
+        connection.client.set(spoiled, "nonsense")
+        said = shell("status")
+        if key == ":t":
+            assert f"! sms: {problem}" not in said.out, "no number of the overview stands there"
+        else:
+            assert re.search(r"^email +1 +0 .*\n^sms +- +- ", said.out, re.MULTILINE)
+            assert f"! sms: {problem}" in said.out
+        assert said.status == 0
+        connection.client.delete(spoiled)
+    connection.client.set("{cloudq:sms}:d", "nonsense")
+    email, sms, *_ = json.loads(shell("status", "--json").out)["queues"]
+    assert (email["counts"]["waiting"], "problem" in email) == (1, False)
+    assert (sms["counts"]["waiting"], sms["problem"]) == (0, problem)
+    for command in (("jobs", "sms"), ("clean", "sms", "--state", "waiting", "--yes")):
+        said = shell(*command)
+        assert (said.status, said.out) == (1, "")
+        assert said.err.endswith("`cloudq-tui doctor` says which\n")
 
 
 def test_jobs_and_job(shell: Shell, operations: QueueOperations, fail: Callable[[str], str]) -> None:

@@ -118,6 +118,7 @@ def test_marks_say_the_worst_first_and_a_pause_before_all() -> None:
     assert render.queue_mark(_view(AlertRule.WAITING)) is render.WARNING
     assert render.queue_mark(_view(AlertRule.NO_WORKER, workers=0)) is render.NO_WORKER
     assert render.queue_mark(_view(AlertRule.WAITING, AlertRule.FAILURE_RATE)) is render.FAILING
+    assert render.queue_mark(_view(AlertRule.SPOILED)) is render.FAILING
     failing = _view(AlertRule.FAILURE_RATE)
     assert render.queue_mark(replace(failing, pause=Pause("ops1", "", 0))) is render.PAUSED
 

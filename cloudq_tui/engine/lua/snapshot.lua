@@ -1,4 +1,5 @@
 -- include clock
+-- include told
 -- snapshot: what the overview shows of every queue; its cost does not depend on how many jobs there are.
 -- KEYS  1..n queue bases
 -- ARGV  how many active jobs to show per queue
@@ -7,7 +8,7 @@
 --   pause { by, why, since, until } or false, oldest waiting since or false,
 --   limiter { max, duration, used, first start } or false,
 --   5 s slots { in, out } x 12 oldest first, minutes { completed, failed, busy ms } over 15,
---   active jobs { id, name, started, percent, step, timestamp, worker, rank, failures } } }
+--   active jobs { id, name, started, percent, step, timestamp, worker, rank, failures } }, or { what is wrong with its data } }
 local SPAN = 4398046511104
 local now = now_ms()
 local answer = { now }
@@ -71,15 +72,17 @@ local function active(base, limit)
   return rows
 end
 
-for _, base in ipairs(KEYS) do
+local function view(base)
   local p = redis.call('HMGET', base .. K.meta, 'pb', 'pw', 'ps', 'pu')
   local pause = false
   if p[1] and not (p[4] and tonumber(p[4]) <= now) then pause = { p[1], p[2], p[3], p[4] } end
-  answer[#answer + 1] = {
+  return {
     redis.call('ZCARD', base .. K.waiting), redis.call('ZCARD', base .. K.active),
     redis.call('ZCARD', base .. K.completed), redis.call('ZCARD', base .. K.failed),
     redis.call('ZCARD', base .. K.delayed), pause and redis.call('ZCOUNT', base .. K.delayed, '-inf', now) or 0,
     pause, oldest(base), limiter(base), slots(base), minutes(base), active(base, tonumber(ARGV[1])),
   }
 end
+
+for i, base in ipairs(KEYS) do answer[i + 1] = told(view, base) end
 return answer
