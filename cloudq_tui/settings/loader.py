@@ -51,6 +51,18 @@ class _Layer(NamedTuple):
                     return f"{variable} in {self.origin}"
         return self.origin
 
+    def sections(self) -> Iterator[tuple[str, bool, str]]:
+        """Each section named: its key, whether it can only be meant as one, and where it stands.
+
+        A variable without levels may be anybody's: CLOUDQ_CONFIG is no setting.
+        """
+        if not self.variables:
+            yield from ((key, True, self.origin) for key in self.values)
+        for variable in self.variables:
+            if variable.lower().startswith("cloudq_"):
+                key, levels, _ = variable.lower().removeprefix("cloudq_").partition("__")
+                yield key, bool(levels), f"{variable.upper()} in {self.origin}"
+
 
 _ALIASES: Mapping[tuple[str, ...], str] = {
     ("redis", "url"): "REDIS_URL",
@@ -101,8 +113,8 @@ def load_settings_as(
     environment = _variables(_Environment(model), "the environment")
     named = config or environment.variables.get("cloudq_config") or dotenv.variables.get("cloudq_config")
     file = _read_yaml(model, _find_config(named))
-    _check_sections(file, model, beside)
     layers = [file, dotenv, environment, _Layer(_given(overrides), "the flags")]
+    _check_sections(layers, model, beside)
     values: dict[str, Any] = {}
     for layer in layers:
         values = _merge(_without_rivals(values, layer.values), _dashed(layer.values, values))
@@ -156,16 +168,18 @@ def _read_yaml(model: type[LayeredSettings], path: Path | None) -> _Layer:
     return _Layer(values, str(path))
 
 
-def _check_sections(file: _Layer, model: type[LayeredSettings], beside: type[LayeredSettings] | None) -> None:
+def _check_sections(
+    layers: Sequence[_Layer], model: type[LayeredSettings], beside: type[LayeredSettings] | None
+) -> None:
     """Refuse what nobody reads; where other sections are another's, what looks like one of ours misspelt."""
     known = [*model.model_fields, *(beside.model_fields if beside else ())]
-    for key in file.values:
+    for key, certain, place in (one for layer in layers for one in layer.sections()):
         if key in known:
             continue
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-        if close or beside is not None:
+        if close or (certain and beside is not None):
             meant = f"; {close[0]} is one" if close else ""
-            raise SettingsError(f"{key}: unknown key{meant} ({file.origin})")
+            raise SettingsError(f"{key}: unknown key{meant} ({place})")
 
 
 def _secrets(kind: Any, value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

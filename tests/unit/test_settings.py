@@ -346,6 +346,33 @@ def test_a_section_that_nobody_reads_is_refused_where_all_are_known() -> None:
         load_platform_settings()
 
 
+@pytest.mark.parametrize("variable", ["CLOUDQ_REDSI__HOST", "cloudq_redsi__host", "CLOUDQ_REDSI", "CLOUDQ_REDSI__A__B"])
+def test_a_variable_that_looks_like_one_of_ours_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    written(f"{variable}=queue.example.com", ".env")
+    assert problem() == f"redsi: unknown key; redis is one ({variable.upper()} in .env)"
+    written("", ".env")
+    monkeypatch.setenv(variable, "queue.example.com")
+    assert problem() == f"redsi: unknown key; redis is one ({variable.upper()} in the environment)"
+    with pytest.raises(SettingsError, match=r"^redsi: unknown key; redis is one \("):
+        load_platform_settings()
+
+
+def test_a_variable_that_nobody_reads_is_refused_where_all_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDQ_BOGUS__HOST", "x")
+    assert load_settings() == Settings()
+    with pytest.raises(SettingsError, match=r"^bogus: unknown key \(CLOUDQ_BOGUS__HOST in the environment\)$"):
+        load_platform_settings()
+
+
+def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the tests' own, and those that an orchestrator gives the containers of a service named cloudq-redis."""
+    names = ("TEST_REDIS", "EXAMPLES", "FULL", "PARENT_PIPE", "PORT", "SERVICE_HOST", "REDIS_PORT", "REDIS_SERVICE_HOST")
+    for name in names:
+        monkeypatch.setenv(f"CLOUDQ_{name}", "x")
+    assert load_settings() == Settings()
+    load_platform_settings()
+
+
 def test_the_consumer_tells_a_wrong_setting_in_one_line() -> None:
     command = [sys.executable, "-m", "huey.bin.huey_consumer", "tasks.huey"]
     environment = {**os.environ, "CLOUDQ_SMTP__PORT": "many", "PYTHONPATH": str(EXAMPLE.parent)}
