@@ -17,6 +17,7 @@ from cloudq_tui.engine.codec import encode
 from cloudq_tui.errors import InvalidPayload
 from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import Job, JobOptions
+from cloudq_tui.services.checks import checked_options
 from cloudq_tui.services.operations import QueueOperations
 from tasks.catalog import definitions
 from tasks.payloads import Payload, SendEmail, SendNotification, SendSms, as_list, dump_payload, parse_payload
@@ -108,8 +109,7 @@ class QueueService(QueueOperations):
         job = "send-scheduled-email"
         data = self._scheduled.check(mail)
         wait = datetime.fromisoformat(data["scheduledTime"]) - datetime.now(UTC)
-        delayed = (options or JobOptions()).model_copy(update={"delay": max(wait, timedelta(0))})
-        return self.enqueue("email", job, data, delayed)
+        return self.enqueue("email", job, data, _with(checked_options(options), delay=max(wait, timedelta(0))))
 
     # sms -------------------------------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class QueueService(QueueOperations):
         room = self.settings.max_payload - len(encode([[{field: []}]]))
         found = _chunks(dumped, sizes or [1] * len(items), self._platform.email.batch_size, room)
         chunks = [{field: chunk} for chunk in found]
-        numbered = _numbered(options or JobOptions(), len(chunks))
+        numbered = _numbered(checked_options(options), len(chunks))
         return self._enqueue_each(queue, name, list(zip(chunks, numbered, strict=True)))
 
 
@@ -253,8 +253,12 @@ def _chunks(items: Sequence[Data], sizes: Sequence[int], most: int, room: int) -
 def _numbered(options: JobOptions, count: int) -> Iterator[JobOptions]:
     """One id per chunk: under one id all but the first would count as repetitions and be dropped."""
     for number in range(count):
-        job_id = options.job_id if count == 1 or options.job_id is None else f"{options.job_id}.{number}"
-        yield JobOptions.model_validate(options.model_dump() | {"job_id": job_id})
+        yield options if count == 1 or options.job_id is None else _with(options, job_id=f"{options.job_id}.{number}")
+
+
+def _with(options: JobOptions, **changes: Any) -> JobOptions:
+    """The options with other values, checked like them."""
+    return JobOptions.model_validate(options.model_dump() | changes)
 
 
 def _checked(model: type[Any], items: Iterable[Any], job: str, field: str) -> list[Any]:

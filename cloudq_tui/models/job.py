@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import enum
+import math
 import random
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from cloudq_tui.errors import InvalidOptions
@@ -53,7 +63,9 @@ MAX_PAYLOAD = 1024 * 1024
 class _Wire(BaseModel):
     """camelCase on the wire, snake_case in Python, both accepted, unknown keys refused."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
 
 class Backoff(_Wire):
@@ -64,8 +76,8 @@ class Backoff(_Wire):
     """
 
     type: Literal["exponential", "fixed"] = "exponential"
-    delay: int = Field(default=2000, ge=0, description="milliseconds")
-    first: int = Field(default=0, ge=0, description="milliseconds before the first retry")
+    delay: int = Field(default=2000, ge=0, le=2**53, description="milliseconds")
+    first: int = Field(default=0, ge=0, le=2**53, description="milliseconds before the first retry")
     factor: float = Field(default=2.0, ge=1.0)
     jitter: float = Field(default=0.0, ge=0.0, le=1.0)
 
@@ -76,10 +88,11 @@ class Backoff(_Wire):
         elif self.type == "fixed":
             base = float(self.delay)
         else:
-            base = self.delay * self.factor ** (failures - 2)
+            growth = (failures - 2) * math.log(self.factor)
+            base = self.delay * math.exp(min(growth, 500))  # a power would end beyond what a float can hold
         if self.jitter:
             base *= 1 + random.uniform(-self.jitter, self.jitter)  # noqa: S311 - spreads load, guards nothing
-        return min(int(base), 7 * 24 * 3600 * 1000)
+        return round(min(base, 7 * 24 * 3600 * 1000))
 
 
 class KeepFinished(_Wire):
@@ -89,8 +102,15 @@ class KeepFinished(_Wire):
     count: int | None = Field(default=None, ge=0)
 
 
+_LONGEST = timedelta(days=3650)
+_SHAPES = frozenset({"bool", "KeepFinished"})  # what pydantic adds to the path of a union: no field of ours
+
+
 class JobOptions(_Wire):
-    """What may travel with a payload. In Python durations are seconds or timedelta; on the wire, ms."""
+    """What may travel with a payload. In Python durations are seconds or timedelta; on the wire, ms.
+
+    Raises InvalidOptions naming the field, however it is made.
+    """
 
     priority: int | None = Field(default=None, ge=MIN_RANK, le=MAX_RANK)
     delay: timedelta = timedelta(0)
@@ -101,12 +121,27 @@ class JobOptions(_Wire):
     remove_on_complete: bool | KeepFinished | None = None
     remove_on_fail: bool | KeepFinished | None = None
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _told_in_one_line(cls, data: Any, build: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return build(data)
+        except ValidationError as error:
+            # The deepest: of a union's shapes the one that the value was meant to have.
+            worst = max(error.errors(include_url=False, include_input=False), key=lambda one: len(one["loc"]))
+            where = ".".join(str(part) for part in ("options", *worst["loc"]) if part not in _SHAPES)
+            problem = "unknown option" if worst["type"] == "extra_forbidden" else worst["msg"]
+            problem = problem.removeprefix("Value error, ")
+            raise InvalidOptions(f"{where}: {problem[:1].lower()}{problem[1:]}") from None
+
     @field_validator("priority", mode="before")
     @classmethod
     def _named_priority(cls, value: object) -> object:
-        if isinstance(value, str) and value.upper() in JobPriority.__members__:
-            return int(JobPriority[value.upper()])
-        return value
+        if not isinstance(value, str) or re.fullmatch(r"-?[0-9]+", value):
+            return value
+        if value.upper() not in JobPriority.__members__:
+            raise ValueError(f"must be {', '.join(JobPriority.__members__)}, or a number")
+        return int(JobPriority[value.upper()])
 
     @field_validator("delay", mode="before")
     @classmethod
@@ -115,9 +150,9 @@ class JobOptions(_Wire):
 
     @field_validator("delay", "timeout")
     @classmethod
-    def _not_negative(cls, value: timedelta | None) -> timedelta | None:
-        if value is not None and value < timedelta(0):
-            raise ValueError("must not be negative")
+    def _sensible(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and not timedelta(0) <= value <= _LONGEST:
+            raise ValueError("must not be negative" if value < timedelta(0) else "must be ten years at most")
         return value
 
     @property
@@ -139,15 +174,10 @@ class JobOptions(_Wire):
         plain = dict(data)
         if "attempts" in plain:
             plain.setdefault("retries", plain.pop("attempts"))
-        try:
-            for name in ("delay", "timeout"):
-                if isinstance(plain.get(name), int | float) and not isinstance(plain[name], bool):
-                    plain[name] = timedelta(milliseconds=plain[name])
-            return cls.model_validate(plain)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "options"
-            raise InvalidOptions(f"options.{where}: {first['msg']}") from None
+        for name in ("delay", "timeout"):
+            if isinstance(plain.get(name), int | float) and not isinstance(plain[name], bool):
+                plain[name] = _span(plain[name], f"options.{name}")
+        return cls.model_validate(plain)
 
     def to_wire(self) -> dict[str, Any]:
         """The options as JSON, durations in milliseconds, unset fields left out."""
@@ -157,6 +187,13 @@ class JobOptions(_Wire):
         if self.timeout_ms is not None:
             wire["timeout"] = self.timeout_ms
         return wire
+
+
+def _span(milliseconds: float, field: str) -> timedelta:
+    try:
+        return timedelta(milliseconds=milliseconds)
+    except (OverflowError, ValueError):
+        raise InvalidOptions(f"{field}: must be a number of milliseconds, ten years at most") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cloudq_tui.errors import Invalid
-from cloudq_tui.models.job import JobState
+from cloudq_tui.errors import Invalid, InvalidOptions
+from cloudq_tui.models.job import JobOptions, JobState
 
 
 def checked_state(state: JobState | str) -> JobState:
@@ -28,6 +28,15 @@ def cleanable_state(state: JobState | str) -> JobState:
     if which is JobState.ACTIVE:
         raise Invalid("active jobs cannot be cleaned; cancel them instead")
     return which
+
+
+def checked_options(options: JobOptions | None) -> JobOptions:
+    """The options given, or none. Raises InvalidOptions for a mapping: its durations might be seconds or ms."""
+    if options is None:
+        return JobOptions()
+    if not isinstance(options, JobOptions):
+        raise InvalidOptions(f"options: must be JobOptions, not {type(options).__name__}")
+    return options
 
 
 def check_grace(grace: int) -> None:

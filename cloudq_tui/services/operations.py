@@ -29,7 +29,7 @@ from cloudq_tui.models.job import Job, JobOptions, JobState
 from cloudq_tui.models.queue import BulkResult
 from cloudq_tui.services.admission import as_job, draft
 from cloudq_tui.services.catalog import Catalog, JobDefinition
-from cloudq_tui.services.checks import check_grace, cleanable_state, finished_state, milliseconds
+from cloudq_tui.services.checks import check_grace, checked_options, cleanable_state, finished_state, milliseconds
 from cloudq_tui.services.doctor import Doctor, Report
 from cloudq_tui.services.masking import mask_text
 from cloudq_tui.services.views import QueueViews
@@ -72,12 +72,12 @@ class QueueOperations(QueueViews):
 
         Raises InvalidPayload, NoProcessor, QueueFull; then nothing was queued.
         """
-        [job] = self._enqueue_each(queue, name, [(data, options or JobOptions())])
+        [job] = self._enqueue_each(queue, name, [(data, checked_options(options))])
         return job
 
     def enqueue_many(self, queue: str, name: str, items: Sequence[Any], options: JobOptions | None = None) -> list[Job]:
         """Check all, then queue all in few round trips. Raises as `enqueue`, and InvalidOptions for a job id."""
-        options = options or JobOptions()
+        options = checked_options(options)
         if options.job_id is not None and len(items) > 1:
             raise InvalidOptions("options.jobId: one id cannot name several jobs; enqueue them one by one")
         return self._enqueue_each(queue, name, [(data, options) for data in items])

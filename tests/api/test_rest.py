@@ -24,6 +24,7 @@ from cloudq_tui.models.job import JobOptions
 from cloudq_tui.services.operations import QueueOperations
 from cloudq_tui.settings import Settings
 
+JSON = {"content-type": "application/json"}
 MAIL = {"to": "test@example.com", "subject": "Test", "html": "<h1>Test</h1>"}
 
 
@@ -176,6 +177,10 @@ def test_options_travel_with_the_payload(client: httpx.Client, operations: Queue
     answer = client.post("/queues/test/send-email", json=MAIL | {"options": {"priority": "SOON"}})
     assert refusal(answer) == (422, "invalid_options")
     assert answer.json()["error"]["field"] == "options.priority"
+    forever = client.post(
+        "/queues/test/send-email", content=b'{"to": "a@example.com", "options": {"delay": 1e999}}', headers=JSON
+    )
+    assert refusal(forever) == (422, "invalid_options")
 
 
 def test_a_bad_payload_names_its_field_and_queues_nothing(client: httpx.Client, operations: QueueOperations) -> None:
@@ -194,13 +199,12 @@ def test_a_bad_payload_names_its_field_and_queues_nothing(client: httpx.Client, 
 
 def test_a_body_too_large_is_refused_unread(client: httpx.Client, operations: QueueOperations) -> None:
     most = Settings().api.max_body
-    headers = {"content-type": "application/json"}
 
-    answer = client.post("/queues/test/send-email", content=b" " * (most + 1), headers=headers)
+    answer = client.post("/queues/test/send-email", content=b" " * (most + 1), headers=JSON)
     assert refusal(answer) == (413, "body_too_large")
     message = f"the body has {most + 1:,} bytes, api.max_body allows {most:,}; send less at a time"
     assert answer.json()["error"]["message"] == message
-    unannounced = client.post("/queues/email/clean", content=iter([b" " * (most // 2)] * 3), headers=headers)
+    unannounced = client.post("/queues/email/clean", content=iter([b" " * (most // 2)] * 3), headers=JSON)
     assert refusal(unannounced) == (413, "body_too_large")
     whole = client.post("/queues/test/send-email", json=MAIL | {"html": "x" * Settings().max_payload})
     assert refusal(whole) == (422, "invalid_payload")

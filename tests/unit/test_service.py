@@ -14,7 +14,7 @@ import pytest
 from cloudq_tui.bootstrap import Runtime
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.transitions import QueueEngine
-from cloudq_tui.errors import InvalidPayload, NoProcessor, ReadOnly
+from cloudq_tui.errors import InvalidOptions, InvalidPayload, NoProcessor, ReadOnly
 from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import Job, JobOptions, JobPriority, JobState
 from cloudq_tui.services.operations import QueueOperations
@@ -161,6 +161,24 @@ def test_options_travel(service: QueueService) -> None:
     options = JobOptions(priority=JobPriority.HIGH, delay=timedelta(minutes=1), retries=7)
     job = service.send_sms(phone="13800138000", message="Hi", options=options)
     assert (job.priority, job.state, job.retries) == (JobPriority.HIGH, JobState.DELAYED, 7)
+
+
+def test_options_that_are_none_are_refused_in_one_line(service: QueueService) -> None:
+    wrong: Any = {"priority": "HIGH"}
+    calls = (
+        lambda: service.send_email(**MAIL, options=wrong),
+        lambda: service.send_batch_email([MAIL], wrong),
+        lambda: service.send_scheduled_email(**MAIL, scheduled_time="2030-01-01T00:00", options=wrong),
+        lambda: service.enqueue_many("email", "send-email", [MAIL], wrong),
+    )
+    for call in calls:
+        with pytest.raises(InvalidOptions, match=r"^options: must be JobOptions, not dict$"):
+            call()
+    with pytest.raises(InvalidOptions, match=r"^options\.job_id: string should have at most 64 characters$"):
+        service.send_batch_email([MAIL] * 101, JobOptions(job_id="x" * 64))
+    with pytest.raises(InvalidOptions, match=r"^options\.delay: must be ten years at most$"):
+        service.send_scheduled_email(**MAIL, scheduled_time="9999-12-31T23:59")
+    assert queued(service) == 0
 
 
 def test_rest_and_shell_meet_the_same_checks(service: QueueService) -> None:

@@ -366,7 +366,16 @@ def test_a_variable_that_nobody_reads_is_refused_where_all_are_known(monkeypatch
 
 def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as the tests' own, and those that an orchestrator gives the containers of a service named cloudq-redis."""
-    names = ("TEST_REDIS", "EXAMPLES", "FULL", "PARENT_PIPE", "PORT", "SERVICE_HOST", "REDIS_PORT", "REDIS_SERVICE_HOST")
+    names = (
+        "TEST_REDIS",
+        "EXAMPLES",
+        "FULL",
+        "PARENT_PIPE",
+        "PORT",
+        "SERVICE_HOST",
+        "REDIS_PORT",
+        "REDIS_SERVICE_HOST",
+    )
     for name in names:
         monkeypatch.setenv(f"CLOUDQ_{name}", "x")
     assert load_settings() == Settings()
