@@ -149,7 +149,8 @@ def _took(milliseconds: float | None) -> str:
 def previewed(preview: Preview) -> str:
     """What a bulk verb would touch, in one sentence's object."""
     names = ", ".join(visible(name) for name, _ in preview.names[:3])
-    return f"{preview.count:,} job{'' if preview.count == 1 else 's'}" + (f" ({names})" if names else "")
+    most = "up to " if preview.at_most else ""
+    return f"{most}{preview.count:,} job{'' if preview.count == 1 else 's'}" + (f" ({names})" if names else "")
 
 
 def pretty(value: Any) -> str:

@@ -38,6 +38,7 @@ from cloudq_tui.models.worker import WorkerInfo
 MAX_PAGE = 1000
 _CALLS = 250  # stored calls read in one step
 _PREFIX_SCANS = 50  # steps of 1,000 ids per state when an id is looked up by its first characters
+_BY_AGE = (b"completed", b"failed")
 _STATES = ("waiting", "active", "delayed", "failed", "completed")
 
 
@@ -148,12 +149,17 @@ class QueueReader:
     def preview(
         self, queue: str, states: Sequence[JobState], *, before: int | None = None, sample: int = 200
     ) -> Preview:
-        """What a bulk verb over `states` would touch; `before` (epoch ms) narrows finished jobs.
+        """What a bulk verb over `states` would touch; `before` (epoch ms) leaves out younger jobs.
 
-        The count is exact; names, errors and ages come from `sample` jobs at both ends of each state.
+        Names, errors and ages come from `sample` jobs at both ends of each state. The count is exact, except where
+        `before` is given for a state that is not kept by age, and has more jobs than were looked at.
         """
         args = ["" if before is None else before, sample, *(state.value for state in states)]
         answer = self._run("preview", [self._base(queue)], args)
+        at_most = False
+        if before is not None:
+            answer = [_old_enough(one, before) for one in answer]
+            at_most = any(total > len(rows) and state not in _BY_AGE for state, total, rows in answer)
         rows = [row for _, _, some in answer for row in some]
         times = [number(row[2]) or number(row[1]) for row in rows]
         return Preview(
@@ -164,6 +170,7 @@ class QueueReader:
             errors=tuple(Counter(text(row[3]) for row in rows if row[3]).most_common(5)),
             sampled=len(rows),
             by_state=tuple((text(state), total) for state, total, _ in answer if total),
+            at_most=at_most,
         )
 
     def events(self, queue: str, limit: int = 100) -> list[QueueEvent]:
@@ -292,6 +299,15 @@ class QueueReader:
                     yield from ((queue, text(row[0])) for row in rows)
                     if not cursor:
                         break
+
+
+def _old_enough(answer: Any, before: int) -> tuple[Any, int, list[Any]]:
+    """What preview.lua returned of one state without the jobs created after `before`, counted where all were seen."""
+    state, total, rows = answer
+    if state in _BY_AGE:
+        return state, total, rows
+    old = [row for row in rows if number(row[1]) <= before]
+    return state, total if total > len(rows) else len(old), old
 
 
 def _workers(rows: Sequence[Any]) -> list[WorkerInfo]:

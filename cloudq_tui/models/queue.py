@@ -119,7 +119,8 @@ class BulkResult:
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What a bulk verb would touch. `oldest` and `newest` are epoch ms; names and errors are (text, count),
-    most frequent first, counted over a sample of at most `sampled` jobs."""
+    most frequent first, counted over a sample of at most `sampled` jobs. `at_most`: some of `count` are too young, and
+    how many was not looked through."""
 
     count: int
     oldest: int | None = None
@@ -128,3 +129,4 @@ class Preview:
     errors: tuple[tuple[str, int], ...] = ()
     sampled: int = 0
     by_state: tuple[tuple[str, int], ...] = ()
+    at_most: bool = False

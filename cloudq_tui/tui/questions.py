@@ -93,8 +93,8 @@ def clean(queue: str, preview: Preview, state: str, grace: int, now: int, thresh
     jobs = render.plural(preview.count, f"{state} job")
     leave = "leaves" if preview.count == 1 else "leave"
     sentence = f"{jobs} older than {written} {leave} {queue}."
-    if state not in ("completed", "failed"):
-        # These are kept by place or by due time: how old each is shows only as it is taken.
+    if preview.at_most:
+        # Kept by place or by due time: how old each is shows only as it is taken.
         sentence = f"Of {jobs}, those older than {written} leave {queue}."
     lines = [
         _plain(sentence),

@@ -235,6 +235,16 @@ def test_the_dashboard_brings_a_worker_to_another_redis_on_demand(shell: Shell, 
     assert operations.workers() == [], "and went with the dashboard"
 
 
+def test_clean_asks_for_as_many_as_it_would_take(shell: Shell, operations: QueueOperations) -> None:
+    operations.enqueue_many("email", "send-email", [MAIL] * 5)
+    assert shell("clean", "email", "--state", "waiting", "--grace", "1h").out == "0 removed, 5 skipped\n"
+    asked = one_line(shell("clean", "email", "--state", "waiting", "--grace", "0").err)
+    assert asked == "Remove 5 jobs (send-email) of email? Nobody is there to ask: say --yes."
+    operations.enqueue_many("email", "send-email", [MAIL] * 300)
+    asked = one_line(shell("clean", "email", "--state", "waiting", "--grace", "1h").err)
+    assert asked == "Remove up to 305 jobs of email? Nobody is there to ask: say --yes."
+
+
 def test_events_and_workers(shell: Shell, operations: QueueOperations) -> None:
     assert shell("workers").out == "no live worker\n"
     assert json.loads(shell("workers", "--json").out) == []

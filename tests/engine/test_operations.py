@@ -31,7 +31,7 @@ from cloudq_tui.errors import (
 from cloudq_tui.models.alert import AlertRule
 from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import Backoff, JobOptions, JobPriority, JobState, KeepFinished
-from cloudq_tui.models.queue import BulkResult
+from cloudq_tui.models.queue import BulkResult, Preview
 from cloudq_tui.services.operations import QueueOperations
 from cloudq_tui.settings import Settings
 
@@ -442,6 +442,28 @@ def test_clean_minds_state_and_grace(operations: QueueOperations, engine: QueueE
     assert operations.count("email", "waiting") == 1
     with pytest.raises(Invalid, match="grace"):
         operations.clean_queue("email", -1)
+
+
+@pytest.mark.parametrize("state", ["waiting", "delayed", "paused"])
+def test_a_preview_of_clean_counts_the_old_ones_or_says_that_it_did_not(
+    operations: QueueOperations, engine: QueueEngine, state: str
+) -> None:
+    options = JobOptions(delay=60 if state == "delayed" else 0)
+    operations.enqueue_many("email", "send-email", [{"to": "old"}] * 3, options)
+    time.sleep(0.005)
+    between = engine.now()
+    time.sleep(0.005)
+    operations.enqueue_many("email", "send-email", [{"to": "new"}] * 150, options)
+    if state == "paused":
+        operations.pause_queue("email")
+    seen = operations.preview_clean("email", engine.now() - between, state)
+    assert (seen.count, seen.sampled, seen.at_most, seen.by_state) == (3, 3, False, ((state, 3),))
+    assert operations.preview_clean("email", 3_600_000, state) == Preview(0)
+    operations.enqueue_many("email", "send-email", [{"to": "new"}] * 100, options)
+    seen = operations.preview_clean("email", engine.now() - between, state)
+    assert (seen.count, seen.sampled, seen.at_most) == (253, 3, True)
+    assert operations.clean_queue("email", engine.now() - between, state).moved == 3
+    assert operations.preview_empty("email").at_most is False
 
 
 def test_clean_takes_waiting_and_paused_at_their_word(operations: QueueOperations) -> None:

@@ -9,7 +9,7 @@ from fake_operations import NOON, QUEUES, TRACEBACK, failing, healthy
 
 from cloudq_tui.models.alert import Alert, AlertRule
 from cloudq_tui.models.job import Attempt, Job, JobState, LogLine
-from cloudq_tui.models.queue import LimiterState, Pause, QueueCounts, QueueView
+from cloudq_tui.models.queue import LimiterState, Pause, Preview, QueueCounts, QueueView
 from cloudq_tui.tui import headline, job_view, questions, render, tables, why
 from cloudq_tui.tui.headline import Pulse
 from cloudq_tui.tui.options import ViewOptions
@@ -267,3 +267,11 @@ def test_questions_name_queue_and_count_and_ask_for_the_name_above_the_threshold
     many = questions.retry_all("email", fake.preview_retry("email"), NOON, 100, "12:10")
     assert many.phrase == "email"
     assert "105x" in render.plain(many.lines[2])
+
+
+def test_a_question_says_when_its_number_is_only_the_most() -> None:
+    def asked(preview: Preview) -> str:
+        return render.plain(questions.clean("email", preview, "waiting", 1000, NOON, 100, "12:10").lines[0])
+
+    assert asked(Preview(300)) == "300 waiting jobs older than 1s leave email."
+    assert asked(Preview(300, at_most=True)) == "Of 300 waiting jobs, those older than 1s leave email."

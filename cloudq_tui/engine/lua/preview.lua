@@ -1,7 +1,8 @@
 -- include row
--- preview: how many jobs of some states a bulk verb would touch, and a sample of them.
+-- preview: how many jobs of some states a bulk verb would touch, and a sample of them. Only finished jobs are kept by
+-- age, and so counted by it: of the others the caller looks at the sample.
 -- KEYS  1 queue base
--- ARGV  before (epoch ms or '' for all), sample size, states...
+-- ARGV  finished before (epoch ms or '' for all), sample size, states...
 -- RETURNS per state { state, count, sample rows { name, created, finished, error } }
 local base, before, sample = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local answer = {}
