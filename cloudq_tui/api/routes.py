@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from cloudq_tui.errors import InvalidOptions, InvalidPayload
 from cloudq_tui.models.job import JobOptions, JobState
 from cloudq_tui.services.operations import DAY_MS, QueueOperations
-from cloudq_tui.services.wire import JobsPage, JobWire, StatusWire, Wire
+from cloudq_tui.services.wire import JobsPage, JobWire, QueueMetricsWire, StatusWire, Wire
 
 MAX_PAGE = 500
 """Most jobs of one answer; a longer range is cut to it."""
@@ -72,6 +72,12 @@ def jobs(
 def job(request: Request, queue: str, job_id: str) -> JobWire:
     """One job, whole; secrets and personal data masked."""
     return JobWire.of(_operations(request).job(queue, job_id))
+
+
+@router.get("/{queue}/metrics")
+def metrics(request: Request, queue: str) -> QueueMetricsWire:
+    """By job name since ever and by minute over the last 24 h: outcomes, how long jobs waited and ran (ms)."""
+    return QueueMetricsWire.model_validate(_operations(request).metrics(queue))
 
 
 @router.post("/{queue}/jobs/{job_id}/retry")

@@ -22,6 +22,7 @@ from cloudq_tui.errors import SettingsError
 from cloudq_tui.models.event import Actor
 from cloudq_tui.models.job import JobOptions
 from cloudq_tui.services.operations import QueueOperations
+from cloudq_tui.services.wire import metrics_json
 from cloudq_tui.settings import Settings
 
 JSON = {"content-type": "application/json"}
@@ -109,6 +110,19 @@ def test_one_job_whole_and_masked(client: httpx.Client, operations: QueueOperati
     assert (body["state"], body["failedReason"], body["result"]) == ("failed", "535 bad credentials", None)
     assert body["processedOn"] <= body["finishedOn"]
     assert body["attempts"][0] | {"error": "535", "traceback": "Traceback"} == body["attempts"][0]
+
+
+def test_metrics_are_those_of_the_command(
+    client: httpx.Client, operations: QueueOperations, engine: QueueEngine
+) -> None:
+    assert client.get("/queues/email/metrics").json()["jobs"] == []
+    operations.enqueue("email", "send-email", MAIL)
+    fail_one(engine)
+    body = client.get("/queues/email/metrics").json()
+    assert body == metrics_json(operations.metrics("email")) | {"timestamp": body["timestamp"]}
+    assert [(job["name"], job["failed"], job["completed"]) for job in body["jobs"]] == [("send-email", 1, 0)]
+    assert [minute["failed"] for minute in body["minutes"]] == [1]
+    assert set(body["jobs"][0]["duration"]) == {"mean", "p50", "p95", "p99"}
 
 
 def test_what_has_not_happened_yet_is_null(client: httpx.Client, operations: QueueOperations) -> None:
@@ -227,6 +241,7 @@ def test_a_length_too_large_is_refused_before_the_client_goes_on(client: httpx.C
     [
         ("GET", "/queues/nope/jobs", (404, "queue_not_found")),
         ("GET", "/queues/nope/jobs/1", (404, "queue_not_found")),
+        ("GET", "/queues/nope/metrics", (404, "queue_not_found")),
         ("POST", "/queues/nope/pause", (404, "queue_not_found")),
         ("DELETE", "/queues/nope/empty", (404, "queue_not_found")),
         ("POST", "/queues/test/pause", (404, "queue_not_found")),
