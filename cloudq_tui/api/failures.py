@@ -31,7 +31,7 @@ _STATUSES: tuple[tuple[type[CloudqError], int], ...] = (
     (QueueUnavailable, 503),
     (ReadOnly, 403),
 )
-_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_HTTP_CODES = {400: "unreadable_body", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
 def install(app: FastAPI) -> None:
@@ -59,9 +59,14 @@ async def _bad_request(_: Request, error: Exception) -> JSONResponse:
     first: dict[str, Any] = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     # "body" and "query" say where it stood, not what it is called.
     place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path")]
-    field = "" if first.get("type") == "json_invalid" else ".".join(place)
+    kind = first.get("type")
+    field = "" if kind == "json_invalid" else ".".join(place)
     message = str(first.get("msg", "the request cannot be read"))
-    if first.get("loc", ())[:1] == ("body",) and not field:
+    if kind == "json_invalid":
+        message = f"the body is not JSON: {first['ctx']['error']} at character {place[0]}"
+    elif kind == "extra_forbidden":
+        message = "there is no such field or parameter"
+    elif first.get("loc", ())[:1] == ("body",) and not field:
         message = "the body must be a JSON object, sent with content-type: application/json"
     return answer(422, "invalid", f"{field}: {message}" if field else message, field)
 
@@ -70,8 +75,13 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else "unknown"
     path = request.url.path
-    message = {404: f"no such address: {path}", 405: f"{request.method} is not allowed on {path}"}.get(status, detail)
-    return answer(status, _HTTP_CODES.get(status, "http_error"), message)
+    messages = {
+        400: "the body cannot be read: send JSON in UTF-8, not compressed, nested less than 1,000 deep",
+        404: f"no such address: {path}",
+        405: f"{request.method} is not allowed on {path}",
+    }
+    headers = (error.headers if isinstance(error, HTTPException) else None) or {}
+    return answer(status, _HTTP_CODES.get(status, "http_error"), messages.get(status, detail), **headers)
 
 
 async def _fault(request: Request, error: Exception) -> JSONResponse:

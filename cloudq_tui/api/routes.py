@@ -39,8 +39,18 @@ class CleanRequest(Wire):
 
     model_config = ConfigDict(extra="forbid")
 
-    grace: Annotated[int, Field(ge=0)] = DAY_MS
+    grace: Annotated[int, Field(ge=0, strict=True)] = DAY_MS
     type: JobState = JobState.COMPLETED
+
+
+class PageRequest(Wire):
+    """Jobs `start` to `end` of one state, both included; 20 unless said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: JobState = JobState.WAITING
+    start: Annotated[int, Field(ge=0)] = 0
+    end: Annotated[int | None, Field(ge=0)] = None
 
 
 def _operations(request: Request) -> QueueOperations:
@@ -55,17 +65,10 @@ def status(request: Request) -> StatusWire:
 
 
 @router.get("/{queue}/jobs")
-def jobs(
-    request: Request,
-    queue: str,
-    status: JobState = JobState.WAITING,
-    start: Annotated[int, Query(ge=0)] = 0,
-    end: Annotated[int | None, Query(ge=0)] = None,
-) -> JobsPage:
+def jobs(request: Request, queue: str, page: Annotated[PageRequest, Query()]) -> JobsPage:
     """Jobs of one state, without their payloads."""
-    operations = _operations(request)
-    last = min(start + 19 if end is None else end, start + MAX_PAGE - 1)
-    return JobsPage.of(operations, queue, status, start, last)
+    last = min(page.start + 19 if page.end is None else page.end, page.start + MAX_PAGE - 1)
+    return JobsPage.of(_operations(request), queue, page.status, page.start, last)
 
 
 @router.get("/{queue}/jobs/{job_id}")

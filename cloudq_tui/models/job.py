@@ -134,6 +134,14 @@ class JobOptions(_Wire):
             problem = problem.removeprefix("Value error, ")
             raise InvalidOptions(f"{where}: {problem[:1].lower()}{problem[1:]}") from None
 
+    @field_validator("priority", "delay", "retries", "timeout", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        if isinstance(value, bool):
+            # pydantic takes them for 1 and 0, and collects no TypeError.
+            raise ValueError("must not be true or false")  # noqa: TRY004
+        return value
+
     @field_validator("priority", mode="before")
     @classmethod
     def _named_priority(cls, value: object) -> object:

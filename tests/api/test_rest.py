@@ -92,7 +92,13 @@ def test_a_page_is_capped(client: httpx.Client, operations: QueueOperations) -> 
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("status=done", "status"), ("start=-1", "start"), ("end=x", "end"), ("start=5&end=4", None)],
+    [
+        ("status=done", "status"),
+        ("start=-1", "start"),
+        ("end=x", "end"),
+        ("start=5&end=4", None),
+        ("state=failed", "state"),
+    ],
 )
 def test_a_wrong_page_is_refused(client: httpx.Client, query: str, field: str | None) -> None:
     answer = client.get(f"/queues/email/jobs?{query}")
@@ -164,7 +170,14 @@ def test_clean_with_and_without_a_body(client: httpx.Client, operations: QueueOp
     assert client.post("/queues/email/clean").json()["count"] == 0
     assert client.post("/queues/email/clean", json={"type": "failed"}).json()["count"] == 0
     assert client.post("/queues/email/clean", json={"grace": 0, "type": "failed"}).json()["count"] == 1
-    for body in ({"grace": -1}, {"type": "done"}, {"grace": "x"}, {"state": "failed"}, {"type": "active"}):
+    for body in (
+        {"grace": -1},
+        {"type": "done"},
+        {"grace": "x"},
+        {"grace": True},
+        {"state": "failed"},
+        {"type": "active"},
+    ):
         assert refusal(client.post("/queues/email/clean", json=body)) == (422, "invalid")
 
 
@@ -234,6 +247,29 @@ def test_a_length_too_large_is_refused_before_the_client_goes_on(client: httpx.C
             b"Content-Length: 99999999999999\r\nExpect: 100-continue\r\n\r\n"
         )
         assert line.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+UNREADABLE = "the body cannot be read: send JSON in UTF-8, not compressed, nested less than 1,000 deep"
+NO_OBJECT = "the body must be a JSON object, sent with content-type: application/json"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        pytest.param(b'{"to" 1}', 422, "the body is not JSON: Expecting ':' delimiter at character 6", id="syntax"),
+        pytest.param(b"[1]", 422, NO_OBJECT, id="no object"),
+        pytest.param(b"[" * 100_000, 400, UNREADABLE, id="deep"),
+        pytest.param(b'{"to": "\xe9"}', 400, UNREADABLE, id="latin-1"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_told_why(client: httpx.Client, body: bytes, status: int, message: str) -> None:
+    answer = client.post("/queues/test/send-email", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (status, message)
+
+
+def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(client: httpx.Client) -> None:
+    answer = client.put("/queues/status")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from cloudq_tui.models.job import Backoff, JobOptions, JobPriority
         ({"backoff": {"type": "linear"}}, "options.backoff.type: input should be 'exponential' or 'fixed'"),
         ({"backoff": {"factor": float("inf")}}, "options.backoff.factor: input should be a finite number"),
         ({"remove_on_fail": {"age": -1}}, "options.remove_on_fail.age: input should be greater than or equal to 0"),
+        ({"priority": True}, "options.priority: must not be true or false"),
+        ({"delay": False}, "options.delay: must not be true or false"),
         ({"bogus": 1}, "options.bogus: unknown option"),
     ],
 )
