@@ -128,7 +128,7 @@ class QueueService(QueueOperations):
             phone=_plain(phone),
             message=message,
             template=template,
-            variables=None if variables is None else dict(variables),
+            variables=_fields(variables),
             provider=provider,
         )
         return self.enqueue("sms", "send-sms", data, options)
@@ -207,14 +207,13 @@ class QueueService(QueueOperations):
         return self._device("uninstall", device_id, None, {"packageName": package_name}, options)
 
     def generate_report(self, report: Data, *, options: JobOptions | None = None) -> Job:
-        return self.enqueue("report-generation", "generate-report", dict(report), options)
+        return self.enqueue("report-generation", "generate-report", _fields(report), options)
 
     def _device(
         self, operation: str, device: str, user: str | None, params: Data | None, options: JobOptions | None
     ) -> Job:
         kind = "app" if operation in {"install", "uninstall"} else "device"
-        given = None if params is None else dict(params)
-        data = _given(deviceId=device, operation=operation, userId=user, params=given)
+        data = _given(deviceId=device, operation=operation, userId=user, params=_fields(params))
         return self.enqueue("device-operation", f"{operation}-{kind}", data, options)
 
     def _enqueue_chunks(
@@ -262,6 +261,8 @@ def _with(options: JobOptions, **changes: Any) -> JobOptions:
 
 
 def _checked(model: type[Any], items: Iterable[Any], job: str, field: str) -> list[Any]:
+    if not isinstance(items, Iterable):
+        raise InvalidPayload(field, "must be a list", job=job)
     found = [parse_payload(model, item, job=job, prefix=f"{field}.{i}") for i, item in enumerate(items)]
     if not found:
         raise InvalidPayload(field, "is empty", job=job)
@@ -278,13 +279,18 @@ def _mail(
     bcc: str | Sequence[str] | None,
     attachments: Sequence[Data] | None,
 ) -> dict[str, Any]:
-    files = None if attachments is None else [dict(one) for one in attachments]
+    files = [_fields(one) for one in attachments] if isinstance(attachments, list | tuple) else attachments
     mail = _given(to=_plain(to), subject=subject, html=html, text=text, cc=_plain(cc), bcc=_plain(bcc))
     return mail | _given(attachments=files) | ({} if from_ is None else {"from": from_})
 
 
 def _plain(value: str | Sequence[str] | None) -> Any:
     return list(value) if isinstance(value, tuple | list | set | frozenset) else value
+
+
+def _fields(value: Any) -> Any:
+    """A mapping of any kind as the plain one that the models take; anything else is theirs to refuse."""
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _given(**fields: Any) -> dict[str, Any]:

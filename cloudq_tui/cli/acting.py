@@ -77,7 +77,7 @@ def pause(
     why: Annotated[str, typer.Argument(help="The reason others will read.")] = "",
 ) -> None:
     """Let a queue give no more jobs; active ones go on."""
-    if duration is not None and not duration[:1].isdigit():
+    if duration is not None and not duration.lstrip("+-.")[:1].isdigit():
         if why:
             raise typer.BadParameter(f"{duration!r} is no duration such as 15m, 2h or 1d")
         why, duration = duration, None

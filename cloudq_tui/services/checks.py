@@ -7,6 +7,9 @@ from datetime import timedelta
 from cloudq_tui.errors import Invalid, InvalidOptions
 from cloudq_tui.models.job import JobOptions, JobState
 
+MAX_TEXT = 500
+"""Characters of what somebody writes and others read."""
+
 
 def checked_state(state: JobState | str) -> JobState:
     """The state named. Raises Invalid naming the states there are."""
@@ -39,13 +42,29 @@ def checked_options(options: JobOptions | None) -> JobOptions:
     return options
 
 
+def check_text(*given: str) -> None:
+    """Raises Invalid for what is no text, too long a one, or none that can be written: a name, an id, a reason."""
+    for text in given:
+        if not isinstance(text, str):
+            raise Invalid(f"names, ids and reasons are text; got {type(text).__name__}")
+        if len(text) > MAX_TEXT:
+            raise Invalid(f"names, ids and reasons may have {MAX_TEXT} characters; got {len(text):,}")
+        if not text.isascii() and text != text.encode(errors="replace").decode():
+            raise Invalid(f"{text!a} is no Unicode text")
+
+
 def check_grace(grace: int) -> None:
-    if grace < 0:
-        raise Invalid(f"grace must not be negative; got {grace} ms")
+    check_number(grace, "grace", unit=" ms")
+
+
+def check_number(number: int, what: str, least: int = 0, unit: str = "") -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 2**63:
+        raise Invalid(f"{what} must be a whole number, {least}{unit} or more and below 2^63; got {number!r}")
 
 
 def milliseconds(span: timedelta | float, what: str) -> int:
-    seconds = span.total_seconds() if isinstance(span, timedelta) else float(span)
-    if not 0 < seconds < 366 * 86400:
-        raise Invalid(f"{what} must be more than 0 s and less than a year; got {seconds:g} s")
+    seconds = span.total_seconds() if isinstance(span, timedelta) else span
+    if not isinstance(seconds, int | float) or not 0 < seconds < 366 * 86400:
+        given = f"{seconds:g} s" if isinstance(seconds, int | float) else repr(seconds)
+        raise Invalid(f"{what} must be more than 0 s and less than a year; got {given}")
     return round(seconds * 1000)

@@ -29,7 +29,14 @@ from cloudq_tui.models.job import Job, JobOptions, JobState
 from cloudq_tui.models.queue import BulkResult
 from cloudq_tui.services.admission import as_job, draft
 from cloudq_tui.services.catalog import Catalog, JobDefinition
-from cloudq_tui.services.checks import check_grace, checked_options, cleanable_state, finished_state, milliseconds
+from cloudq_tui.services.checks import (
+    check_grace,
+    check_text,
+    checked_options,
+    cleanable_state,
+    finished_state,
+    milliseconds,
+)
 from cloudq_tui.services.doctor import Doctor, Report
 from cloudq_tui.services.masking import mask_text
 from cloudq_tui.services.views import QueueViews
@@ -86,7 +93,7 @@ class QueueOperations(QueueViews):
 
     def retry_job(self, queue: str, job_id: str) -> None:
         """failed / completed -> waiting. Raises JobNotFound, or Conflict in any other state."""
-        self._begin("retry", queue)
+        self._begin("retry", queue, job_id)
         self._engine.retry(queue, job_id)
         self._note("retry", queue, 1, job_id)
 
@@ -96,20 +103,20 @@ class QueueOperations(QueueViews):
         Here and in the bulk verbs an `undoable` act can be taken back for ten minutes; until then its jobs keep
         their memory.
         """
-        self._begin("remove", queue)
+        self._begin("remove", queue, job_id)
         act = _new_act(undoable)
         self._engine.remove(queue, job_id, act=act)
         self._note("remove", queue, 1, job_id, act=act)
 
     def promote_job(self, queue: str, job_id: str) -> None:
         """delayed -> waiting. Raises JobNotFound, or Conflict in any other state."""
-        self._begin("promote", queue)
+        self._begin("promote", queue, job_id)
         self._engine.promote(queue, job_id)
         self._note("promote", queue, 1, job_id)
 
     def reschedule_job(self, queue: str, job_id: str, delay: timedelta | float) -> None:
         """delayed -> due in `delay` (seconds or timedelta). Raises JobNotFound, or Conflict in any other state."""
-        self._begin("reschedule", queue)
+        self._begin("reschedule", queue, job_id)
         wait = milliseconds(delay, "delay")
         self._engine.reschedule(queue, job_id, wait)
         self._note("reschedule", queue, 1, f"{job_id} in {wait} ms")
@@ -119,14 +126,14 @@ class QueueOperations(QueueViews):
 
         Raises JobNotFound, or Conflict when it has finished.
         """
-        self._begin("cancel", queue)
+        self._begin("cancel", queue, job_id)
         state = self._engine.cancel(queue, job_id, self._who())
         self._note("cancel", queue, 1, job_id)
         return state
 
     def pause_queue(self, queue: str, why: str = "", duration: timedelta | float | None = None) -> None:
         """Give no more jobs until resumed, or for `duration` (seconds or timedelta); active jobs go on."""
-        self._begin("pause", queue)
+        self._begin("pause", queue, why)
         span = None if duration is None else milliseconds(duration, "duration")
         self._engine.pause(queue, by=self._who(), why=why, duration=span)
         self._note("pause", queue, 0, why if span is None else f"for {span} ms {why}".rstrip())
@@ -149,7 +156,7 @@ class QueueOperations(QueueViews):
         undoable: bool = True,
     ) -> BulkResult:
         """Retry what has failed by now: of job `name` exactly and with `error` in its error line, where given."""
-        self._begin("retry all", queue)
+        self._begin("retry all", queue, name, error)
         which, cutoff = finished_state(state), self._engine.now()
         return self._bulk(
             "retry all",
@@ -242,13 +249,15 @@ class QueueOperations(QueueViews):
     def _who(self) -> str:
         return f"{self.actor.name}@{self.actor.client}" if self.actor.client else self.actor.name
 
-    def _begin(self, action: str, queue: str) -> None:
+    def _begin(self, action: str, queue: str, *texts: str) -> None:
+        """`texts` is what else was given in words."""
         self._check_writable(action)
         self._check_queue(queue)
+        check_text(*texts)
 
     def _enqueue_each(self, queue: str, name: str, items: Sequence[tuple[Any, JobOptions]]) -> list[Job]:
         """Check all, then queue all, each payload with its own options."""
-        self._begin("enqueue", queue)
+        self._begin("enqueue", queue, name)
         drafts = self._drafts(queue, name, items)
         added = self._engine.add_many(new for new, _ in drafts)
         jobs = []

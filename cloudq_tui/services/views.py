@@ -16,7 +16,14 @@ from cloudq_tui.models.queue import Preview, QueueStatus, QueueView, Snapshot
 from cloudq_tui.models.worker import WorkerInfo
 from cloudq_tui.services.alerts import queue_alerts
 from cloudq_tui.services.catalog import Catalog
-from cloudq_tui.services.checks import check_grace, checked_state, cleanable_state, finished_state
+from cloudq_tui.services.checks import (
+    check_grace,
+    check_number,
+    check_text,
+    checked_state,
+    cleanable_state,
+    finished_state,
+)
 from cloudq_tui.services.masking import mask_job, mask_text
 from cloudq_tui.settings import MAINTENANCE, Settings
 
@@ -63,8 +70,9 @@ class QueueViews:
     def queue_jobs(self, queue: str, state: JobState | str, start: int = 0, end: int = 19) -> list[Job]:
         """Jobs of one state without payloads, both ends included. Raises Invalid for a wrong state or range."""
         self._check_queue(queue)
-        if start < 0 or end < start:
-            raise Invalid(f"start and end must be 0 <= start <= end, both included; got {start} to {end}")
+        if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end < 2**63):
+            wanted = "start and end must be whole numbers, 0 <= start <= end, both included"
+            raise Invalid(f"{wanted}; got {start!r} to {end!r}")
         return [self._seen(job) for job in self._reader.page(queue, checked_state(state), start, end)]
 
     def count(self, queue: str, state: JobState | str) -> int:
@@ -78,6 +86,7 @@ class QueueViews:
     def job(self, queue: str, job_id: str) -> Job:
         """The one job, whole. Raises JobNotFound."""
         self._check_queue(queue)
+        check_text(job_id)
         return self._seen(self._reader.job(queue, job_id))
 
     def find_job(self, id_or_prefix: str, *, queue: str | None = None) -> Job:
@@ -87,6 +96,7 @@ class QueueViews:
         """
         if queue is not None:
             self._check_queue(queue)
+        check_text(id_or_prefix)
         if not id_or_prefix:
             raise JobNotFound("an empty id fits every job; give at least its first characters")
         where, job_id = self._reader.find(self._all_queues() if queue is None else [queue], id_or_prefix)
@@ -112,6 +122,7 @@ class QueueViews:
     def events(self, queue: str, limit: int = 100) -> list[QueueEvent]:
         """The newest events of a queue, newest first."""
         self._check_queue(queue)
+        check_number(limit, "limit", 1)
         found = self._reader.events(queue, limit)
         return [replace(event, detail=mask_text(event.detail)) for event in found] if self._mask else found
 
@@ -123,6 +134,7 @@ class QueueViews:
 
     def audit(self, limit: int = 100) -> list[AuditEntry]:
         """What people did, newest first."""
+        check_number(limit, "limit", 1)
         return self._reader.audit(limit)
 
     def last_undoable(self) -> AuditEntry | None:
@@ -151,6 +163,7 @@ class QueueViews:
         return name == MAINTENANCE if own is None else own.internal
 
     def _check_queue(self, queue: str) -> None:
+        check_text(queue)
         if queue in self.settings.queues or queue in self._catalog.queues() or queue in self._known[1]:
             return
         if queue not in self._used(fresh=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -163,7 +164,7 @@ def test_pause_takes_a_duration_or_a_reason_or_both(shell: Shell, operations: Qu
     assert shell("resume", "email").out == "email gives jobs again\n"
     assert shell("pause", "email", "disk full").status == 0
     assert pause() == ("disk full", None)
-    for arguments in (["15 minutes"], ["soon", "because"], ["0"]):
+    for arguments in (["15 minutes"], ["soon", "because"], ["0"], ["--", "-5m"]):
         assert shell("pause", "email", *arguments).status in (1, 2)
     shell("resume", "email")
     assert shell("resume", "email").out == "email was not paused\n"
@@ -285,6 +286,8 @@ def test_version_needs_no_redis(shell: Shell) -> None:
         (["dash"], "needs a terminal"),
         (["demo"], "needs a terminal"),
         (["jobs", "email", "--start", "5", "--end", "4"], "0 <= start <= end"),
+        (["job", os.fsdecode(b"\xff")], r"'\udcff' is no Unicode text"),
+        (["job", "x" * 501], "may have 500 characters; got 501"),
     ],
 )
 def test_a_refusal_is_one_line_and_status_1(shell: Shell, arguments: list[str], reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,6 +196,39 @@ def test_a_queue_without_processor_refuses(operations: QueueOperations, engine: 
     job = operations.enqueue("notification", "send-notification", {"any": "thing"})
     assert job.retries == 4
     assert operations.job("notification", job.id).options["backoff"] == {"delay": 10}
+
+
+WRONG: list[tuple[str, Callable[[Any], Any]]] = [
+    ("names, ids and reasons are text; got NoneType", lambda it: it.job("email", None)),
+    ("names, ids and reasons are text; got list", lambda it: it.enqueue(["email"], "send-email", {"to": "a"})),
+    ("names, ids and reasons are text; got int", lambda it: it.enqueue("email", 7, {"to": "a"})),
+    ("names, ids and reasons are text; got int", lambda it: it.retry_job("email", 7)),
+    ("names, ids and reasons are text; got NoneType", lambda it: it.retry_all("email", error=None)),
+    (r"'\udcff' is no Unicode text", lambda it: it.find_job("\udcff")),
+    (r"'\udcff' is no Unicode text", lambda it: it.pause_queue("email", "\udcff")),
+    ("names, ids and reasons may have 500 characters; got 1,000", lambda it: it.pause_queue("email", "x" * 1000)),
+    ("duration must be more than 0 s and less than a year; got '15m'", lambda it: it.pause_queue("email", "", "15m")),
+    (
+        "start and end must be whole numbers, 0 <= start <= end, both included; got '0' to 19",
+        lambda it: it.queue_jobs("email", "failed", "0"),
+    ),
+    (
+        "grace must be a whole number, 0 ms or more and below 2^63; got nan",
+        lambda it: it.clean_queue("email", math.nan),
+    ),
+    ("limit must be a whole number, 1 or more and below 2^63; got 0", lambda it: it.events("email", 0)),
+    ("limit must be a whole number, 1 or more and below 2^63; got -5", lambda it: it.audit(-5)),
+]
+
+
+@pytest.mark.parametrize(("said", "ask"), WRONG)
+def test_what_a_clumsy_caller_asks_is_refused_in_one_line(
+    operations: QueueOperations, said: str, ask: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        ask(operations)
+    assert str(refused.value) == said
+    assert operations.audit() == []
 
 
 # --- looking ---------------------------------------------------------------------------------------------------

@@ -163,6 +163,23 @@ def test_options_travel(service: QueueService) -> None:
     assert (job.priority, job.state, job.retries) == (JobPriority.HIGH, JobState.DELAYED, 7)
 
 
+def test_what_is_no_mapping_or_list_is_refused_by_field(service: QueueService) -> None:
+    wrong: Any = "x"
+    calls = {
+        "attachments": lambda: service.send_email(**MAIL, attachments=wrong),
+        "attachments.0": lambda: service.send_email(**MAIL, attachments=[wrong]),
+        "variables": lambda: service.send_sms(phone="13800138000", message="x", variables=wrong),
+        "params": lambda: service.start_device("device-001", "user-123", wrong),
+        "payload": lambda: service.generate_report(wrong),
+        "emails": lambda: service.send_batch_email(None),  # type: ignore[arg-type]
+    }
+    for field, call in calls.items():
+        with pytest.raises(InvalidPayload) as refused:
+            call()
+        assert refused.value.field == field
+    assert queued(service) == 0
+
+
 def test_options_that_are_none_are_refused_in_one_line(service: QueueService) -> None:
     wrong: Any = {"priority": "HIGH"}
     calls = (
