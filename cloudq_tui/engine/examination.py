@@ -122,6 +122,14 @@ class Examination:
         wrong, _, _ = self._run("examine_queue", queue, [""])
         return [(text(key), text(kind)) for key, kind in zip(wrong[0::2], wrong[1::2], strict=True)]
 
+    def spoiled_shared(self) -> list[tuple[str, str]]:
+        """As `spoiled`, of the keys that belong to no queue: no list of queues or workers is read from such."""
+        base = keys.shared_base(self._prefix)
+        wanted = {keys.QUEUES: "set", keys.WORKERS: "zset", keys.CATALOG: "hash", keys.AUDIT: "stream"}
+        with self._connection.guard():
+            found = [(base + key, text(self._connection.client.type(base + key)), kind) for key, kind in wanted.items()]
+        return [(key, kind) for key, kind, must in found if kind not in ("none", must)]
+
     def standing(self, queue: str) -> Iterator[list[bytes]]:
         """The ids that stand in any state of the queue, in lists for `judge`; one may come more than once."""
         for state in _STATES:

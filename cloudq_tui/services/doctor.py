@@ -131,6 +131,9 @@ class Doctor:
         try:
             embedded = self._settings.redis.is_embedded
             server = list(server_findings(self._examination.server(), embedded=embedded))
+            spoiled = self._examination.spoiled_shared()
+            if spoiled:
+                return Report((*server, *(Finding(Level.ERROR, "", _spoiled(*one)) for one in spoiled)))
             self._examine_queues(list(queues()), repair)
             server += worker_findings(self._reader.workers(), _own_version())
         except QueueUnavailable as error:
@@ -166,10 +169,7 @@ class Doctor:
     def _states(self, queue: str, repair: bool) -> bool:
         """False when the queue's own keys are spoiled, and nothing else of it can be looked at."""
         spoiled = self._examination.spoiled(queue)
-        self._others += [
-            Finding(Level.ERROR, queue, f"key {key} holds a {kind}; no verb works until it is gone")
-            for key, kind in spoiled
-        ]
+        self._others += [Finding(Level.ERROR, queue, _spoiled(*one)) for one in spoiled]
         if spoiled:
             return False
         for ids in self._examination.standing(queue):
@@ -215,6 +215,10 @@ class Doctor:
             if self._examination.unheard(queue) == head:
                 done = "set" if repair and self._examination.call(queue, head) else ""
                 self._others.append(Finding(Level.WARNING, queue, "jobs wait, and no wake marker tells a worker", done))
+
+
+def _spoiled(key: str, kind: str) -> str:
+    return f"key {key} holds a {kind}; no verb works until it is gone"
 
 
 def _told(queue: str, kind: FlawKind, tally: _Tally) -> Finding:

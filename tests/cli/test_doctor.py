@@ -90,7 +90,7 @@ def test_a_key_of_another_kind_is_one_line_that_says_who_names_it(
 ) -> None:
     operations.enqueue("email", "send-email", MAIL)
     kept.set("{cloudq:sms}:w", "not ours")
-    for command in (["status"], ["status", "--json"]):
+    for command in (["jobs", "sms"], ["jobs", "sms", "--json"]):
         said = shell(*command)
         assert said.status == 1
         assert said.err.count("\n") == 1

@@ -322,6 +322,14 @@ def test_a_spoiled_key_is_named_and_the_other_queues_are_still_examined(bench: B
     assert "key {cloudq:sms}:d holds a string" in of_queues(report)[1].text
 
 
+@pytest.mark.parametrize("key", ["queues", "workers", "catalog", "audit"])
+def test_a_spoiled_key_of_all_queues_is_named(bench: Bench, key: str) -> None:
+    bench.add()
+    bench.connection.client.set(f"{{cloudq}}:{key}", "nonsense")
+    said = [one.text for one in examine(bench).remaining if not one.queue]
+    assert f"key {{cloudq}}:{key} holds a string; no verb works until it is gone" in said
+
+
 def test_names_and_ids_of_any_form(bench: Bench) -> None:
     for job_id in ("a}:j:b", "x:y", "naïve", "[a-z]*", "{email}"):
         bench.add(id=job_id)
