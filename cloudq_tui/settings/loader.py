@@ -151,7 +151,7 @@ def _read_yaml(model: type[LayeredSettings], path: Path | None) -> _Layer:
     if path is None:
         return _Layer({}, "")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _named(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or 'cannot be read'}") from None
     except UnicodeDecodeError:
@@ -160,12 +160,19 @@ def _read_yaml(model: type[LayeredSettings], path: Path | None) -> _Layer:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SettingsError(f"{path}: not valid YAML{where}") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: nested too deeply") from None
     if not isinstance(values, dict | None):
         raise SettingsError(f"{path}: the file must hold sections, such as `redis:`")
-    values = {str(key): value for key, value in (values or {}).items() if value is not None}
+    values = {key: value for key, value in (values or {}).items() if value is not None}
     for key in _secrets(model, values):
         raise SettingsError(f"{'.'.join(key)}: a secret belongs in the environment or a file of its own ({path})")
     return _Layer(values, str(path))
+
+
+def _named(value: Any) -> Any:
+    """With the keys as text that YAML takes for numbers, dates or true."""
+    return {str(key): _named(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _check_sections(
@@ -185,8 +192,7 @@ def _check_sections(
 def _secrets(kind: Any, value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The keys in a file whose value is secret by its field's type; a plain URL without a password is not."""
     if kind in {SecretStr, SecretUrl} and value is not None:
-        parts = urlsplit(str(value)) if "://" in str(value) and kind is SecretStr else None
-        if parts is None or parts.password is not None:
+        if kind is SecretUrl or "://" not in str(value) or _holds_password(str(value)):
             yield path
     elif isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
         for name, field in kind.model_fields.items():
@@ -199,6 +205,13 @@ def _secrets(kind: Any, value: Any, path: tuple[str, ...] = ()) -> Iterator[tupl
             yield from _secrets(part, value, path)
 
 
+def _holds_password(url: str) -> bool:
+    try:
+        return urlsplit(url).password is not None
+    except ValueError:  # no URL at all, which its own check says
+        return "@" in url
+
+
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without the flags that were not given."""
     inner = {key: _given(value) if isinstance(value, Mapping) else value for key, value in values.items()}
@@ -207,11 +220,11 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dashed(values: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """A shell cannot name device-operation in a variable: DEVICE_OPERATION stands for it."""
-    names = {*PLATFORM_QUEUES, *known.get("queues", {})}
-    dashed = {name.replace("-", "_"): name for name in names}
-    queues = values.get("queues")
+    queues, below = values.get("queues"), known.get("queues")
     if not isinstance(queues, Mapping):
         return values
+    names = {*PLATFORM_QUEUES, *(below if isinstance(below, Mapping) else ())}
+    dashed = {name.replace("-", "_"): name for name in names}
     renamed = {name if name in names else dashed.get(name, name): value for name, value in queues.items()}
     return values | {"queues": renamed}
 

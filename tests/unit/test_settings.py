@@ -316,6 +316,40 @@ def test_an_error_names_the_file_or_the_variable(monkeypatch: pytest.MonkeyPatch
     assert problem().endswith("(CLOUDQ_QUEUES__DEVICE_OPERATION__RETRIES in the environment)")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("queues: 5", "queues: input should be a valid dictionary (config.yaml)"),
+        (
+            "queues: {true: {retries: x}}",
+            "queues.True.retries: input should be a valid integer, unable to parse string as an integer (config.yaml)",
+        ),
+        ("redis: {5: 6}", "redis.5: unknown key (config.yaml)"),
+        (
+            "redis: {url: 'redis://[::1'}",
+            (
+                "redis.url: must be redis://[user:password@]host[:port][/database]; "
+                "percent-encode special characters (config.yaml)"
+            ),
+        ),
+        (
+            "redis: {url: 'redis://u:p@[::1'}",
+            "redis.url: a secret belongs in the environment or a file of its own (config.yaml)",
+        ),
+        ("[" * 5000, "config.yaml: nested too deeply"),
+        ("redis: &own {url: *own}", "config.yaml: nested too deeply"),
+    ],
+)
+def test_a_file_of_odd_shapes_is_told_in_one_line(text: str, said: str) -> None:
+    written(text)
+    assert problem() == said
+
+
+def test_a_queue_may_have_a_number_for_a_name() -> None:
+    written("queues: {7: {retries: 1}}")
+    assert load_settings().queues["7"].retries == 1
+
+
 @pytest.mark.parametrize("key", ["redis.hots", "queues.email.retry", "worker.leases", "alerts.wait", "api.tokens"])
 def test_unknown_keys_of_the_core_are_refused(key: str) -> None:
     tree: Any = 1
