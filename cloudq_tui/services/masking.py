@@ -20,7 +20,7 @@ HIDDEN = "***"
 # Compared with a key stripped to its lower-case letters, so that apiKey, api_key and Api-Key are one.
 _SECRET_PARTS = (
     "password", "passwd", "passphrase", "secret", "token", "authorization", "apikey", "accesskey", "privatekey",
-    "credential", "cookie", "verificationcode",
+    "credential", "cookie", "verificationcode", "signature",
 )  # fmt: skip
 _SECRET_KEYS = frozenset({"code", "codes", "pass", "pwd", "otp", "pin", "passcode", "auth"})
 _PHONE_PARTS = ("phone", "mobile", "msisdn")
