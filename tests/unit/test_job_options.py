@@ -34,7 +34,7 @@ def test_a_wrong_option_is_one_line_of_our_own(given: dict[str, Any], said: str)
     assert str(refused.value) == said
 
 
-@pytest.mark.parametrize("value", [1e300, 10**400, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [1e300, 10**400, float("nan"), float("inf")], ids=["far", "huge", "nan", "inf"])
 @pytest.mark.parametrize("name", ["delay", "timeout"])
 def test_milliseconds_that_are_no_time_are_refused(name: str, value: float) -> None:
     with pytest.raises(InvalidOptions) as refused:
