@@ -181,7 +181,8 @@ def _check_sections(
     """Refuse what nobody reads; where other sections are another's, what looks like one of ours misspelt."""
     known = [*model.model_fields, *(beside.model_fields if beside else ())]
     for key, certain, place in (one for layer in layers for one in layer.sections()):
-        if key in known:
+        # CLOUDQ_DASHBOARD_PORT is what an orchestrator tells of a service named cloudq-dashboard.
+        if key in known or (not certain and key.startswith(tuple(f"{name}_" for name in known))):
             continue
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
         if close or (certain and beside is not None):

@@ -399,7 +399,7 @@ def test_a_variable_that_nobody_reads_is_refused_where_all_are_known(monkeypatch
 
 
 def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as the tests' own, and those that an orchestrator gives the containers of a service named cloudq-redis."""
+    """Such as the tests' own, and what an orchestrator tells of a service named cloudq-dashboard."""
     names = (
         "TEST_REDIS",
         "EXAMPLES",
@@ -408,7 +408,7 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
         "PORT",
         "SERVICE_HOST",
         "REDIS_PORT",
-        "REDIS_SERVICE_HOST",
+        "DASHBOARD_PORT",
     )
     for name in names:
         monkeypatch.setenv(f"CLOUDQ_{name}", "x")
