@@ -20,6 +20,7 @@ from cloudq_tui.worker.leases import HeldLease
 
 logger = logging.getLogger("cloudq.worker")
 
+_LOG_LINE = 8000  # characters kept of a line of the job's own log
 _PROGRESS_INTERVAL = 0.1  # seconds between two writes of the same step's progress
 
 
@@ -103,7 +104,7 @@ class RunningJob:
 
     def log(self, text: str) -> None:
         try:
-            alive = self._engine.log(self._held.lease, text)
+            alive = self._engine.log(self._held.lease, text[:_LOG_LINE])
         except QueueUnavailable as error:
             logger.warning("a log line of job %s is lost: %s", self.id, error)
         else:

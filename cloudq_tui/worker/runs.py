@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from cloudq_tui.worker.execution import ExecutingHuey
 
 _TRACEBACK = 8000  # characters kept of a traceback, its end
+_LINE = 2000  # characters kept of an error's line
 _WEEK = 7 * 24 * 3600 * 1000
 
 
@@ -258,7 +259,7 @@ def in_huey_words(error: BaseException | None) -> BaseException | None:
 
 def one_line(error: BaseException) -> str:
     """An error as one line: what a person scans in a list. A signal of ours speaks for itself."""
-    text = str(error).strip().split("\n", 1)[0]
+    text = str(error).strip().split("\n", 1)[0][:_LINE]
     if isinstance(error, JobSignal | UnreadableJob | DeferredTask | CancelledTask) and text:
         return text
     name = type(error).__name__

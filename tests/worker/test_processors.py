@@ -14,7 +14,7 @@ from cloudq_tui.engine import codec
 from cloudq_tui.engine.queries import QueueReader
 from cloudq_tui.engine.records import Lease, NewJob, QueueClaim, Renewal, Retention
 from cloudq_tui.engine.transitions import QueueEngine
-from cloudq_tui.errors import Cancelled, LeaseLost, TemporaryFailure
+from cloudq_tui.errors import Cancelled, LeaseLost, PermanentFailure, TemporaryFailure
 from cloudq_tui.models.context import JobContext
 from cloudq_tui.models.job import Backoff, JobPriority, JobState
 from cloudq_tui.worker import messages
@@ -56,6 +56,22 @@ def test_a_processor_gets_its_model_and_its_context(
     assert job.result == {"to": "a", "copies": 2, "who": ["m1", "mail", "send", 1]}
     assert [line.text for line in job.logs] == ["connected"]
     assert job.data == {"to": "a", "copyCount": 2}
+
+
+def test_what_a_processor_says_at_length_is_kept_in_part(
+    huey: CloudqHuey, engine: QueueEngine, reader: QueueReader, work: Any, until: Until
+) -> None:
+    @huey.processor("mail", "send")
+    def send(payload: Any, job: JobContext) -> None:
+        job.log("l" * 100_000)
+        raise PermanentFailure("e" * 100_000)
+
+    add(engine, {"to": "a"})
+    with work(huey):
+        until(lambda: reader.job("mail", "m1").state is JobState.FAILED)
+    job = reader.job("mail", "m1")
+    assert len(job.logs[0].text) == 8000
+    assert len(job.attempts[0].error) == 2000
 
 
 def test_a_processor_enqueued_through_its_own_handle(huey: CloudqHuey, reader: QueueReader, work: Any) -> None:
