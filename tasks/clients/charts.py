@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cloudq_tui.errors import PermanentFailure
@@ -23,6 +24,7 @@ from cloudq_tui.errors import PermanentFailure
 _LOCK = threading.Lock()
 _LABELS = 30  # along the bottom; of more every n-th is written
 _LABEL_LENGTH = 24
+_BARS = 500  # of one series; more are thinner than a dot, and drawing each takes a millisecond
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8c8c8c", "#F0E442")
 
@@ -93,11 +95,12 @@ def _draw(figure: Figure, chart: Chart) -> None:
             axes.plot(places, values, label=label, color=colour, linewidth=1.5)
         elif chart.kind == "stacked":
             solid = [0.0 if value != value else value for value in values]  # noqa: PLR0124 - NaN is not itself
-            axes.bar(places, solid, bottom=piled, label=label, color=colour, width=0.7)
+            _bars(axes, places, solid, piled, width=0.7, label=label, color=colour)
             piled = [below + value for below, value in zip(piled, solid, strict=True)]
         else:
             width = 0.8 / count
-            axes.bar([x + (index - (count - 1) / 2) * width for x in places], values, width, label=label, color=colour)
+            beside = [x + (index - (count - 1) / 2) * width for x in places]
+            _bars(axes, beside, values, [0.0] * len(values), width=width, label=label, color=colour)
     every = max(1, -(-len(chart.x) // _LABELS))
     shown = list(places)[::every]
     turned = max((len(text) for text in chart.x), default=0) * len(shown) > 90
@@ -109,6 +112,15 @@ def _draw(figure: Figure, chart: Chart) -> None:
     axes.grid(axis="y", alpha=0.25)
     if any(series.label for series in chart.series):
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _bars(
+    axes: Axes, x: Sequence[float], heights: Sequence[float], below: Sequence[float], *, width: float, **look: Any
+) -> None:
+    if len(x) <= _BARS:
+        axes.bar(x, heights, width, bottom=below, **look)
+    else:
+        axes.vlines(x, below, [low + height for low, height in zip(below, heights, strict=True)], linewidth=1, **look)
 
 
 def _short(text: str) -> str:

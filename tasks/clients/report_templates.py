@@ -55,26 +55,29 @@ class _Folder(BaseLoader):
             raise PermanentFailure(f"template {template}: {getattr(error, 'strerror', 'not UTF-8 text')}") from None
 
 
-_ASK = (("variable_begin", "{{"), ("name", "_wanted"), ("lparen", "("), ("rparen", ")"), ("variable_end", "}}"))
+# A statement, not `{{ ... }}`: Jinja leaves out what a child template writes outside its blocks.
+_BEGIN, _END = ("block_begin", "{%"), ("block_end", "%}")
+_CALL = (("name", "_wanted"), ("lparen", "("), ("rparen", ")"))
+_ASK = (_BEGIN, ("name", "if"), *_CALL, _END, _BEGIN, ("name", "endif"), _END)
 _check: ContextVar[Callable[[], None]] = ContextVar("check")
 
 
-def _wanted() -> str:
+def _wanted() -> None:
     _check.get()()
-    return ""
 
 
 class _AskInLoops(Extension):
-    """Begins every loop's body with `{{ _wanted() }}`: loops that write nothing would never end in a thread."""
+    """Begins the body of every loop and macro with `{% if _wanted() %}{% endif %}`: loops that write nothing, and
+    macros that call themselves, would never end in a thread."""
 
     def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
-        opening = loop = False
+        opening = body = False
         for token in stream:
             yield token
-            loop = token.test("name:for") if opening else loop and token.type != "block_begin"
+            body = token.test_any("name:for", "name:macro") if opening else body and token.type != "block_begin"
             opening = token.type == "block_begin"
-            if loop and token.type == "block_end":
-                loop = False
+            if body and token.type == "block_end":
+                body = False
                 for kind, text in _ASK:
                     yield Token(token.lineno, kind, text)
 
@@ -111,7 +114,7 @@ class ReportTemplates:
         self._environment.filters |= {"moment": _moment, "number": _number}
 
     def render(self, name: str, context: Mapping[str, Any], *, check: Callable[[], None]) -> str:
-        """The report as HTML. `check` is called between pieces and in each turn of a loop.
+        """The report as HTML. `check` is called between pieces, in each turn of a loop and by each macro.
 
         Raises PermanentFailure for what a template does.
         """

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import matplotlib as mpl
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from pypdf import PdfReader
 
@@ -29,6 +30,7 @@ from cloudq_tui.models.job import Job, JobState
 from cloudq_tui.models.metrics import JobMetrics, MinuteMetrics, QueueMetrics
 from cloudq_tui.models.queue import QueueCounts, QueueView, Snapshot
 from cloudq_tui.settings import Settings
+from tasks.clients import charts
 from tasks.clients.charts import Chart, ChartPainter, Series
 from tasks.clients.named_query import NamedQuery, QueryParam
 from tasks.clients.output_folder import OutputFolder
@@ -48,7 +50,7 @@ QUERIES = {
     ),
     "total": NamedQuery("SELECT sum(n) AS n FROM sales"),
     "wide": NamedQuery(f"SELECT {', '.join(f'{n} AS c{n}' for n in range(1, 13))}"),
-    "tall": NamedQuery("SELECT replace(hex(zeroblob(1500)), '0', 'long ') AS text"),
+    "tall": NamedQuery(f"SELECT replace(hex(zeroblob(1500)), '0', 'long ') AS {'name' * 5000}"),
 }
 PARTS = {"hours": ("shop", "hours"), "total": ("shop", "total")}
 BARS = ReportChart("Orders $by$ hour", "hours", "bar", "label", ("n",))
@@ -375,6 +377,8 @@ def test_html_that_a_pdf_cannot_show_fails_in_words(desk: ReportDesk, job: Any, 
         "{% for a in r %}{%- for b in r -%}{% endfor %}{% endfor %}",
         "{% from 'many.html' import many %}{{ many(r) }}",
         "{% set text %}{% for a in r if a %}{% for b in r %}x{% endfor %}{% endfor %}{% endset %}",
+        "{% extends 'many.html' %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{% set text = f(14) %}",
     ],
 )
 def test_a_loop_that_writes_nothing_can_be_ended(text: str, tmp_path: Path) -> None:
@@ -439,6 +443,17 @@ def test_charts_take_any_label_and_gaps() -> None:
         picture = ChartPainter().paint(Chart("$x^{", kind, labels, series, "%"))
         assert Image.open(io.BytesIO(picture)).size[0] > 800
     assert ChartPainter().paint(Chart("", "bar", [], [])).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", ["bar", "stacked"])
+def test_more_bars_than_there_are_dots_are_one_drawing(kind: Any) -> None:
+    series = [Series(name, [1.0, None, -3.0] * 2000) for name in ("a", "b")]
+    figure = Figure()
+    charts._draw(figure, Chart("", kind, ["x"] * 6000, series))
+    [axes] = figure.axes
+    assert len(axes.collections) == 2
+    assert len(axes.patches) == 0
+    assert axes.dataLim.y0 < -2
 
 
 def test_fonts_of_ones_own(tmp_path: Path) -> None:
