@@ -167,7 +167,9 @@ class ParquetFile:
         self._bytes = 0
 
     def write(self, rows: Sequence[Sequence[Any]]) -> None:
-        for column, pending, values in zip(self._columns, self._pending, zip(*rows, strict=True), strict=True):
+        for column, pending, found in zip(self._columns, self._pending, zip(*rows, strict=True), strict=True):
+            # Documents at once as the text they become: only text can be weighed.
+            values = [as_text(value) if isinstance(value, dict | list | tuple) else value for value in found]
             column.learn(values)
             pending.extend(values)
             self._bytes += sum(len(value) for value in values if isinstance(value, str | bytes))

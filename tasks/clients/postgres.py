@@ -29,6 +29,12 @@ TYPES: dict[int, type] = {
 }
 """By the OIDs of PostgreSQL's pg_type; timestamps are told by their values, which have a zone or not."""
 
+ENCODING = "utf8"
+"""Of what the server sends. A database without one (SQL_ASCII) would send bytes in the place of text."""
+
+OPTIONS = "-c datestyle=ISO -c intervalstyle=postgres"
+"""The forms of times that psycopg reads, whatever a role or a database prefers."""
+
 _TIMES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
 
 

@@ -31,7 +31,12 @@ from tasks.contacts import peer_words
 _PASSING = ("08", "25P03", "40", "53", "55P03", "57", "58")
 # libpq tells a refused login by words alone.
 _LOGIN_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
+# What drivers raise for values that Python has no place for: text of another encoding, JSON a thousand levels deep.
+_UNREADABLE = (ValueError, NotImplementedError, RecursionError)
 _SQLITE_PASSING = ("locked", "busy", "disk i/o error", "interrupted")
+
+_BATCH_SIZE = 8 << 20  # characters of one batch, or what a job holds would grow with the width of its rows
+_SAMPLE = 16  # rows that tell how wide the next ones may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +80,12 @@ class SqlSource:
         backend = url.get_backend_name()
         arguments: dict[str, Any] = {}
         if url.drivername == "postgresql+psycopg":
-            options = f"-c statement_timeout={max(1, round(self.statement_timeout * 1000))}"
+            options = f"{postgres.OPTIONS} -c statement_timeout={max(1, round(self.statement_timeout * 1000))}"
             if self.read_only:
                 options += " -c default_transaction_read_only=on"
             inherited = url.query.get("options")
             arguments = {"connect_timeout": max(2, int(limit)), "options": f"{inherited or ''} {options}".strip()}
+            arguments["client_encoding"] = url.query.get("client_encoding", postgres.ENCODING)
         elif backend == "sqlite":
             self._require_file(url)
             arguments = {"timeout": limit, "check_same_thread": False}
@@ -109,6 +115,8 @@ class SqlSource:
             yield
         except exc.SQLAlchemyError as error:
             raise self._verdict(error) from None
+        except _UNREADABLE as error:
+            raise PermanentFailure(f"source {self.name}: cannot be read: {peer_words(str(error))}") from None
 
     def _verdict(self, error: exc.SQLAlchemyError) -> PermanentFailure | TemporaryFailure:
         original = getattr(error, "orig", None) or error
@@ -141,14 +149,15 @@ class SqlSession:
 
     def count(self, query: NamedQuery, values: Mapping[str, Any]) -> int:
         """How many rows the query has now."""
-        counted = f"SELECT count(*) FROM ({query.sql.strip().rstrip(';')}) AS counted"  # noqa: S608 - the settings' own
+        # On lines of its own: it may end in a comment.
+        counted = f"SELECT count(*) FROM (\n{query.sql.strip().rstrip(';')}\n) AS counted"  # noqa: S608 - the settings' own
         with self._guarded("counting the rows"):
             found = self._connection.execute(self._statement(query, counted), self._adapted(values)).scalar()
         return int(found or 0)
 
     @contextmanager
     def rows(self, query: NamedQuery, values: Mapping[str, Any], *, size: int) -> Iterator[Rows]:
-        """The rows of the query, `size` at a time; never more of them in memory."""
+        """The rows of the query, at most `size` at a time, and fewer of wide ones; never more of them in memory."""
         streaming = self._connection.execution_options(stream_results=True, max_row_buffer=size)
         with self._guarded("the first rows"):
             result = streaming.execute(self._statement(query, query.sql), self._adapted(values))
@@ -169,12 +178,14 @@ class SqlSession:
         return tuple(postgres.TYPES.get(column.type_code) for column in described)
 
     def _batches(self, result: sa.CursorResult[Any], size: int) -> Iterator[Sequence[Sequence[Any]]]:
+        rows = min(size, _SAMPLE)
         while True:
             with self._guarded("the next rows"):
-                batch = result.fetchmany(size)
+                batch = result.fetchmany(rows)
             if not batch:
                 return
             yield batch
+            rows = max(1, min(size, _BATCH_SIZE // _width(batch)))
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
@@ -215,6 +226,13 @@ def _read_only(statement: str) -> Any:
             cursor.execute(statement)
 
     return refuse_writes
+
+
+def _width(batch: Sequence[Sequence[Any]]) -> int:
+    """About how many characters a row of the batch has, by some of them."""
+    some = batch[:: max(1, len(batch) // _SAMPLE)]
+    sizes = (len(value if isinstance(value, str | bytes) else str(value)) for row in some for value in row)
+    return max(1, sum(sizes) // len(some))
 
 
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one line per type
 def as_text(value: Any) -> str:
     """A value as one cell of text; NULL is empty."""
     if isinstance(value, str):
-        return value
+        return _encodable(value)
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -72,8 +72,13 @@ def as_text(value: Any) -> str:
     if isinstance(value, float | decimal.Decimal):
         return str(value)
     if isinstance(value, dict | list | tuple):
-        return json.dumps(plain(value), ensure_ascii=False)
+        return _encodable(json.dumps(plain(value), ensure_ascii=False))
     return str(plain(value))
+
+
+def _encodable(text: str) -> str:
+    """JSON may hold halves of a surrogate pair, which no file can."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class _Compressed:

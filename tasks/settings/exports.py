@@ -92,6 +92,6 @@ class ExportSettings(Section):
     neutralise_formulas: bool = True
     """Make text that a spreadsheet would run as a formula plain: csv puts a ' before it, xlsx marks it as text."""
     fetch_size: int = Field(default=5000, ge=1, le=100_000)
-    """Rows fetched at a time; what a job holds in memory grows with it."""
+    """Rows fetched at a time, fewer of wide ones; what a job holds in memory grows with it."""
     max_rows: int = Field(default=0, ge=0)
     """An export of more rows fails; 0: no limit."""

@@ -24,7 +24,7 @@ import pytest
 import zstandard
 
 from cloudq_tui.errors import Cancelled, InvalidPayload, PermanentFailure, TemporaryFailure
-from tasks.clients import parquet, table_files
+from tasks.clients import parquet, sql, table_files
 from tasks.clients.named_query import NamedQuery, QueryParam
 from tasks.clients.output_folder import OutputFolder, plain_name
 from tasks.clients.sql import SqlSource
@@ -50,6 +50,11 @@ QUERIES = {
     ),
     "since": NamedQuery("SELECT id FROM people WHERE day >= :day", {"day": QueryParam("date")}),
     "counted": NamedQuery(COUNTED, {"n": QueryParam("integer", default=100)}, count=True),
+    "commented": NamedQuery("SELECT id FROM people -- all of them", count=True),
+    "wide": NamedQuery(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)"
+        " SELECT i, hex(zeroblob(498)) AS t, zeroblob(1000) AS b FROM n"
+    ),
     "endless": NamedQuery(ENDLESS),
     "trickle": NamedQuery("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"),
     "doubles": NamedQuery("SELECT 1 AS a, 2 AS a, 3 AS a_2, 4 AS a"),
@@ -222,6 +227,31 @@ def test_columns_of_one_name_all_keep_their_values(export: Any, root: Path) -> N
     assert (root / export("doubles", "csv")["file"]).read_text().split() == ["a,a_3,a_2,a_4", "1,2,3,4"]
 
 
+def test_wide_rows_are_fetched_a_few_at_a_time(export: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, batches = table_files.CsvFile.write, []
+
+    def seen(self: Any, rows: Any) -> None:
+        batches.append(len(rows))
+        write(self, rows)
+
+    monkeypatch.setattr(table_files.CsvFile, "write", seen)
+    monkeypatch.setattr(sql, "_BATCH_SIZE", 20_000)
+    export("wide")
+    assert batches == [1, 16, *[10] * 8, 4]
+    batches.clear()
+    export("counted", fetch_size=80)
+    assert batches == [1, 16, 80, 4]
+
+
+def test_parquet_weighs_documents(root: Path) -> None:
+    with OutputFolder(root, setting="exports.root").create("documents.parquet") as output:
+        table = parquet.ParquetFile(output, ["doc"], compression=None)
+        for _ in range(40):
+            table.write([({"text": "x" * (1 << 20)},)])
+        table.close()
+        assert pq.ParquetFile(output.file).metadata.num_row_groups == 3
+
+
 def test_kinds_of_parquet_join() -> None:
     kinds = list(parquet.Kind)
     for one in kinds:
@@ -239,6 +269,10 @@ def test_kinds_of_parquet_join() -> None:
 def test_values_are_bound_never_pasted(export: Any, root: Path) -> None:
     assert export("named", params={"name": "Ann' OR '1'='1"})["rows"] == 0
     assert export("named", params={"name": "Ann"})["rows"] == 1
+
+
+def test_a_query_that_ends_in_a_comment_is_counted(export: Any) -> None:
+    assert export("commented")["rows"] == 4
 
 
 def test_lists_and_dates(export: Any) -> None:

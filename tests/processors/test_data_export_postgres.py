@@ -26,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import psycopg
 import pyarrow.parquet as pq
 import pytest
@@ -63,6 +64,11 @@ QUERIES = {
         " UNION ALL SELECT '2026-01-02', '2026-01-02 03:04:05+00', '2026-01-02', '2026-01-02', '12:00'"
     ),
     "division": NamedQuery("SELECT 1 / 0 AS x"),
+    "styled": NamedQuery(
+        "SELECT '2026-02-01'::date AS day, '2026-02-01 03:04:05+00'::timestamptz AS at, '90 seconds'::interval AS took"
+    ),
+    "halves": NamedQuery("""SELECT '"\\ud800"'::json AS text, '{"a": "\\udc00 é"}'::json AS doc"""),
+    "deep": NamedQuery("SELECT (repeat('[', 3000) || repeat(']', 3000))::jsonb AS x"),
 }
 
 
@@ -151,7 +157,10 @@ def postgres() -> Iterator[Postgres]:
                 " '{x,y}', '12345678-1234-5678-1234-567812345678', 0.1);"
                 "INSERT INTO kinds (id) VALUES (2);"
                 "CREATE ROLE locked LOGIN PASSWORD 'p4ss'; GRANT SELECT ON kinds TO locked;"
+                "CREATE ROLE styled LOGIN; ALTER ROLE styled SET datestyle = 'SQL, DMY';"
+                "ALTER ROLE styled SET intervalstyle = 'iso_8601'; ALTER ROLE styled SET timezone = 'UTC';"
             )
+            server.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0")
             yield server
         finally:
             server.stop()
@@ -257,6 +266,38 @@ def test_times_beyond_pythons_are_text(export: Any, root: Path) -> None:
     assert pq.read_table(root / done["file"])["day"].to_pylist() == ["infinity", "2026-01-02"]
 
 
+def test_times_are_read_whatever_style_a_role_prefers(export: Any, root: Path, postgres: Postgres) -> None:
+    done = export("styled", "jsonl", url=postgres.url.replace("cloudq@", "styled@"))
+    seen = json.loads((root / done["file"]).read_text())
+    assert seen == {"day": "2026-02-01", "at": "2026-02-01T03:04:05+00:00", "took": 90.0}
+
+
+def test_a_database_without_an_encoding(export: Any, root: Path, postgres: Postgres) -> None:
+    """What initdb makes where the locale is C."""
+    done = export("styled", url=postgres.url.replace("/postgres", "/plain"))
+    assert (root / done["file"]).read_text().startswith("day,at,took\n2026-02-01,")
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "xlsx", "parquet"])
+def test_half_a_letter_in_json_is_a_question_mark(export: Any, root: Path, format_: str) -> None:
+    file = root / export("halves", format_)["file"]
+    if format_ == "xlsx":
+        values = [cell.value for cell in openpyxl.load_workbook(file)["export"][2]]
+    elif format_ == "parquet":
+        values = list(pq.read_table(file).to_pylist()[0].values())
+    elif format_ == "jsonl":
+        values = list(json.loads(file.read_text()).values())
+    else:
+        values = list(csv.reader(file.read_text().splitlines()))[1]
+    assert values[0] == "?"
+    assert values[1] in ({"a": "? é"}, '{"a": "? é"}')
+
+
+def test_a_value_that_python_cannot_hold_fails_in_words(export: Any) -> None:
+    with pytest.raises(PermanentFailure, match="source shop: cannot be read: maximum recursion depth exceeded"):
+        export("deep")
+
+
 def test_values_are_bound(export: Any) -> None:
     params = {"at": "2026-01-01T00:00:00+00:00", "least": "12.49", "ids": [1, 2]}
     assert export("since", params=params)["rows"] == 1
@@ -275,7 +316,7 @@ def test_rows_come_by_a_cursor_on_the_server(export: Any, postgres: Postgres, mo
 
     monkeypatch.setattr(table_files.CsvFile, "write", look)
     assert export("series", params={"n": 10_000})["rows"] == 10_000
-    assert len(cursors) == 11
+    assert len(cursors) == 12, "the header, the first few rows, and a thousand at a time"
     assert all(query.startswith("FETCH FORWARD") for rows in cursors[1:] for (query,) in rows), cursors
     assert all(len(rows) == 1 for rows in cursors[1:])
 
