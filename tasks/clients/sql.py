@@ -60,8 +60,13 @@ class SqlSource:
             with self._told():
                 attempt = Attempt(engine.connect, discard=sa.Connection.close)
                 connection = attempt.result(job, limit, f"source {self.name}: connecting")
+            session = SqlSession(self, connection, job)
             with closing(connection):
-                yield SqlSession(self, connection, job)
+                try:
+                    yield session
+                except BaseException:
+                    session.break_off()
+                    raise
         finally:
             engine.dispose()
 
@@ -146,6 +151,12 @@ class SqlSession:
         self._job = job
         driver = connection.connection.driver_connection
         self._watch = Watchdog(job, ask=lambda: _ask(driver), cut=lambda: _cut(driver))
+
+    def break_off(self) -> None:
+        """End the conversation without a further word: a rollback amid a query would fail, or wait, and hide why."""
+        with suppress(Exception):
+            self._watch.give_up()
+            self._connection.invalidate()
 
     def count(self, query: NamedQuery, values: Mapping[str, Any]) -> int:
         """How many rows the query has now."""

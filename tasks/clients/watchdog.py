@@ -97,6 +97,12 @@ class Watchdog:
         if self._fault is not None:
             raise self._fault
 
+    def give_up(self) -> None:
+        """Request the end of a call that may still go on, as after a process worker's timeout, which strikes within."""
+        polite = threading.Thread(target=self._quietly, args=(self._ask,), daemon=True)
+        polite.start()
+        polite.join(_TICK)
+
     def _watch(self, done: threading.Event, limit: float, what: str) -> None:
         deadline = time.monotonic() + limit
         while not done.wait(max(0.0, min(_TICK, deadline - time.monotonic()))):

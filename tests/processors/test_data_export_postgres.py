@@ -15,6 +15,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -368,6 +369,31 @@ def test_a_cancelled_job_leaves_no_query_running(export: Any, postgres: Postgres
         export("sleep")
     timer.join()
     assert postgres.execute(f"SELECT pid {OTHERS}") == []
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("query", ["sleep", "stall"])
+def test_a_process_workers_timeout_is_not_hidden_and_ends_the_query(
+    export: Any, postgres: Postgres, root: Path, query: str
+) -> None:
+    class Struck(Exception):
+        pass
+
+    def strike(*_: Any) -> None:
+        raise Struck
+
+    before = signal.signal(signal.SIGALRM, strike)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(Struck):
+            export(query, fetch_size=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    deadline = time.monotonic() + 5
+    while postgres.execute(f"SELECT pid {OTHERS}"):
+        assert time.monotonic() < deadline, "the query still runs"
+        time.sleep(0.02)
     assert list(root.iterdir()) == []
 
 
