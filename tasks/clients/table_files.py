@@ -156,9 +156,9 @@ class XlsxFile:
             output.file,
             {"constant_memory": True, "tmpdir": str(output.scratch()), "use_zip64": True},
         )
-        self._bold = self._book.add_format({"bold": True})
         # The mark that Excel itself sets for text typed with a leading ': the text stays as it is.
         self._text = self._book.add_format({"quote_prefix": True}) if neutralise else None
+        self._bold = self._book.add_format({"bold": True, "quote_prefix": neutralise})
         self._date = self._book.add_format({"num_format": "yyyy-mm-dd"})
         self._time = self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
         self._sheets = 0

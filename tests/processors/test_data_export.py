@@ -165,6 +165,7 @@ def test_xlsx_holds_text_as_text(export: Any, root: Path) -> None:
     assert [cell.value for cell in sheet[3]] == [2, "=HYPERLINK(1)", -2, "AP8=", "2026-01-03"]
     assert (sheet["B3"].data_type, sheet["B3"].quotePrefix) == ("s", True)
     assert sheet["B2"].quotePrefix is False
+    assert sheet["B1"].quotePrefix is True, "a column's name may be a formula too"
     assert left_in(root) == ["people-all-job-1.xlsx"]
 
 
