@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+from functools import cache
 from typing import Any
 
 from psycopg import DataError
@@ -46,6 +47,7 @@ def read_all_times(connection: Any, _record: Any) -> None:
         adapters.register_loader(name, _or_text(known))
 
 
+@cache
 def _or_text(known: type[AnyLoader]) -> type[Loader]:
     class OrText(Loader):
         def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
