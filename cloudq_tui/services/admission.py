@@ -6,7 +6,6 @@ Each default is taken from the first that names it: the options, the job's defin
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,16 @@ from pydantic import BaseModel
 from cloudq_tui.engine.arguments import bounded
 from cloudq_tui.engine.codec import pack_call
 from cloudq_tui.engine.records import NewJob
-from cloudq_tui.models.job import MAX_PAYLOAD, Backoff, Job, JobOptions, JobPriority, JobState, KeepFinished
+from cloudq_tui.models.job import (
+    MAX_PAYLOAD,
+    Backoff,
+    Job,
+    JobOptions,
+    JobPriority,
+    JobState,
+    KeepFinished,
+    new_job_id,
+)
 from cloudq_tui.services.catalog import JobDefinition
 from cloudq_tui.settings import QueueSettings
 
@@ -49,7 +57,7 @@ def draft(
     if timeout is None and definition is not None and definition.timeout is not None:
         timeout = round(definition.timeout.total_seconds() * 1000)
     return NewJob(
-        id=options.job_id or uuid.uuid4().hex,
+        id=options.job_id or new_job_id(),
         queue=queue,
         name=name,
         message=bounded(pack_call((data,), {}), max_payload),

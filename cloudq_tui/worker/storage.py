@@ -20,7 +20,7 @@ from cloudq_tui.engine.deployment import reader_for
 from cloudq_tui.engine.keyvalue import KeyValueStore
 from cloudq_tui.engine.records import ClaimedJob, Finish, NewJob, Outcome, QueueClaim, StoredCall
 from cloudq_tui.engine.transitions import QueueEngine
-from cloudq_tui.models.job import JobState
+from cloudq_tui.models.job import JobState, new_job_id
 from cloudq_tui.worker.tasks import rank_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class CloudqStorage(BaseStorage):  # type: ignore[misc]
     # --- the queue ---
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
-        self._engine.add(NewJob(uuid.uuid4().hex, self.name, "", data, rank=rank_of(priority), keep_completed="0"))
+        self._engine.add(NewJob(new_job_id(), self.name, "", data, rank=rank_of(priority), keep_completed="0"))
 
     def dequeue(self) -> bytes | None:
         request = uuid.uuid4().hex
@@ -89,7 +89,7 @@ class CloudqStorage(BaseStorage):  # type: ignore[misc]
 
     def add_to_schedule(self, data: bytes, ts: dt.datetime) -> None:
         delay = max(1, round((ts.timestamp() - time.time()) * 1000))
-        self._engine.add(NewJob(uuid.uuid4().hex, self.name, "", data, delay=delay, keep_completed="0"))
+        self._engine.add(NewJob(new_job_id(), self.name, "", data, delay=delay, keep_completed="0"))
 
     def read_schedule(self, ts: dt.datetime) -> list[bytes]:  # noqa: ARG002 - the interface's
         """Nothing, always: a claim takes what is due by itself, on the server's clock."""

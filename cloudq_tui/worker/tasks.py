@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,7 +17,7 @@ from pydantic import BaseModel
 
 from cloudq_tui.errors import InvalidOptions
 from cloudq_tui.models.context import JobContext
-from cloudq_tui.models.job import MAX_RANK, MIN_RANK, Backoff, JobPriority
+from cloudq_tui.models.job import MAX_RANK, MIN_RANK, Backoff, JobPriority, new_job_id
 from cloudq_tui.worker.annotations import Rebuilder, validated
 from cloudq_tui.worker.context import DetachedJob
 
@@ -46,8 +45,7 @@ class CloudqTask(Task):  # type: ignore[misc]
     _job: JobContext | None = None
 
     def create_id(self) -> str:
-        """A random UUID without its dashes: it is part of five keys of the job and of its events."""
-        return secrets.token_hex(16)
+        return new_job_id()
 
     @property
     def job(self) -> JobContext:

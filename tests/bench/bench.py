@@ -5,7 +5,7 @@
 Each round measures both systems one after the other; the table holds the medians of all rounds. Jobs do nothing and
 carry 200 bytes. Workers are `huey_consumer` processes as a person starts them, with one thread each and their default
 logging (to a file nobody reads). The server is private, without persistence, on loopback, as a server of its own host
-would be reached; with --socket on a unix socket.
+would be reached; with --socket on a unix socket. Its program is the tests': CLOUDQ_TEST_REDIS names another.
 """
 
 # ruff: noqa: T201 - a report is printed
@@ -156,6 +156,12 @@ class Bench:
             one["calls"] for name, one in stats.items() if (name in mine if system == "ours" else name not in own)
         )
 
+    def program(self) -> str:
+        """The server and its allocator: what both are makes a difference."""
+        facts = {**self.client.info("server"), **self.client.info("memory")}
+        version = facts.get("valkey_version", facts["redis_version"])
+        return f"{facts.get('server_name', 'redis')} {version}, {facts['mem_allocator']}"
+
     def memory(self) -> int:
         time.sleep(0.2)  # connections that have closed give back their buffers
         return int(self.client.info("memory")["used_memory"])
@@ -270,6 +276,7 @@ def main() -> None:
     chosen = parser.parse_args()
     measured: dict[str, list[float]] = {}
     with started(tcp=not chosen.socket) as bench:
+        print(bench.program(), end="\n\n")
         for number in range(chosen.rounds):
             for part, measure in PARTS.items():
                 if not chosen.only or part in chosen.only.split(","):

@@ -210,12 +210,13 @@ class RunRules(ProducerRules, ClaimRules):
 
     def conclude(self, lease: Held, outcome: Outcome, retention: Retention, **fields: object) -> None:
         job, bad = self.holder(lease), outcome in (Outcome.FAILED, Outcome.RETRY)
+        result = b"1" * (64 + lease.id.encode()[-1] % 2)  # what a record keeps, and one byte more
         ended = Finish(
             lease.queue,
             lease.id,
             lease.token,
             outcome,
-            result=b"1" if outcome is Outcome.COMPLETED else None,
+            result=result if outcome is Outcome.COMPLETED else None,
             error="no" if bad else "",
             detail=b"{}" if bad else b"",
             **fields,  # type: ignore[arg-type]

@@ -188,6 +188,21 @@ def test_a_completed_job_keeps_its_result(bench: Bench) -> None:
     assert job.data == {"n": job.id}
 
 
+@pytest.mark.parametrize(("length", "apart"), [(64, 0), (65, 1)])
+def test_a_long_result_has_a_key_of_its_own(bench: Bench, length: int, apart: int) -> None:
+    bench.add()
+    result = "r" * (length - 2)
+    bench.finish(bench.claim()[0], result=encode(result))
+    (job_id,) = bench.ids("completed")
+    assert bench.reader.job(QUEUE, job_id).result == result
+    assert bench.connection.client.exists(f"{{cloudq:{QUEUE}}}:o:{job_id}") == apart
+    assert bench.connection.client.object("encoding", f"{{cloudq:{QUEUE}}}:j:{job_id}") == b"listpack"
+    bench.engine.retry_all(QUEUE, JobState.COMPLETED, cutoff=bench.now(), act="a1")
+    assert bench.reader.job(QUEUE, job_id).result is None
+    bench.engine.undo(QUEUE, "a1")
+    assert bench.reader.job(QUEUE, job_id).result == result
+
+
 def test_a_finish_without_the_lease_changes_nothing(bench: Bench) -> None:
     bench.add()
     stale = bench.claim(lease=1000)[0]

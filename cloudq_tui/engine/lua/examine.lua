@@ -69,7 +69,10 @@ local function keep_in(id, winner, places)
   else
     redis.call('HDEL', rec, 'fo', 'k')
   end
-  if winner ~= 'completed' then redis.call('DEL', base .. K.result .. id) end
+  if winner ~= 'completed' then
+    redis.call('HDEL', rec, 'o')
+    redis.call('DEL', base .. K.result .. id)
+  end
   roused = roused or winner == 'waiting'
 end
 

@@ -13,6 +13,7 @@
 --       1 and the arguments of include/claim.lua, or 0
 -- RETURNS { { 1 or 0 per finish }, claim result or false }. 0: the lease was lost and nothing was changed.
 local CHORD_TTL = 604800000 -- ms; as long as failed jobs stay
+local SHORT = 64 -- bytes of a result that the record keeps: a longer field would make a table of it, a key more costs 130
 
 local n = tonumber(ARGV[1])
 local space = KEYS[n + 1]
@@ -20,7 +21,7 @@ local now = now_ms()
 local stamp = string.format('%.0f', now)
 local at = 2 + 3 * n
 local finishes = tonumber(ARGV[at])
-local held, sums, ended, moved, results, gone = {}, {}, {}, {}, {}, {}
+local held, sums, ended, moved, gone = {}, {}, {}, {}, {}
 drain(KEYS[1])
 
 local function bucket(ms)
@@ -94,9 +95,13 @@ local function complete(index, base, id, rec, share, result, record)
     return
   end
   -- Most completed jobs cost one write to their record: what stays in it is not read in this state.
-  redis.call('HSET', rec, 'fo', stamp, 'tk', '', 's', '')
+  if share ~= '' and #result <= SHORT then
+    redis.call('HSET', rec, 'fo', stamp, 'tk', '', 's', '', 'o', result)
+  else
+    redis.call('HSET', rec, 'fo', stamp, 'tk', '', 's', '')
+    if share ~= '' then redis.call('SET', base .. K.result .. id, result) end
+  end
   if record[6] then redis.call('DEL', base .. K.error .. id) end
-  if share ~= '' then results[#results + 1] = base .. K.result .. id; results[#results + 1] = result end
   m.kept[#m.kept + 1] = stamp; m.kept[#m.kept + 1] = id
   ended[index] = (ended[index] or 0) + 1
   if record[5] then ask_to_keep(index, K.completed, record[5]) end
@@ -199,7 +204,6 @@ for f = 1, finishes do
   at = next_at
 end
 
-if #results > 0 then redis.call('MSET', unpack(results)) end
 local deleted = {}
 for key in pairs(gone) do deleted[#deleted + 1] = key end
 delete(deleted)

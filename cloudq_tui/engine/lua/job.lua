@@ -14,10 +14,12 @@ for _, state in ipairs({ 'waiting', 'active', 'delayed', 'failed', 'completed' }
     end
     local one = row(base, shown, id, score)
     if not one then return false end
-    local more = redis.call('HMGET', base .. K.record .. id, 'cx', 'kc', 'kf')
+    local more = redis.call('HMGET', base .. K.record .. id, 'cx', 'kc', 'kf', 'o')
+    local short = more[4]
     return { one,
       redis.call('GETRANGE', base .. K.payload .. id, 0, limit - 1), redis.call('STRLEN', base .. K.payload .. id),
-      redis.call('GETRANGE', base .. K.result .. id, 0, limit - 1), redis.call('STRLEN', base .. K.result .. id),
+      short and string.sub(short, 1, limit) or redis.call('GETRANGE', base .. K.result .. id, 0, limit - 1),
+      short and #short or redis.call('STRLEN', base .. K.result .. id),
       redis.call('LRANGE', base .. K.attempts .. id, 0, -1), redis.call('LRANGE', base .. K.log .. id, 0, -1),
       redis.call('GETRANGE', base .. K.checkpoint .. id, 0, limit - 1), more[1], more[2], more[3] }
   end

@@ -32,12 +32,12 @@ local function take_back(id, before)
   unqueued[#unqueued + 1] = id
   redis.call('HDEL', rec, 's', 'w')
   local fields = {}
-  for _, field in ipairs({ 'fo', 'po', 'a', 'st', 'k' }) do
+  for _, field in ipairs({ 'fo', 'po', 'a', 'st', 'k', 'o' }) do
     if before[field] then fields[#fields + 1] = field; fields[#fields + 1] = before[field] end
   end
   redis.call('HSET', rec, unpack(fields))
   if before.x then values[#values + 1] = base .. K.error .. id; values[#values + 1] = before.x end
-  if before.o then values[#values + 1] = base .. K.result .. id; values[#values + 1] = before.o end
+  if before.q then values[#values + 1] = base .. K.result .. id; values[#values + 1] = before.q end
   stand(before.state, before.fo, id)
   return true
 end

@@ -2,7 +2,7 @@
 -- Finished jobs wait again: attempts start afresh; history and checkpoint stay, their places are new, in this order.
 -- With an act the finished states are written down, for an undo before anybody claims the jobs. `records` has of each
 -- the fields of FINISHED.
-local FINISHED = { 'n', 'sc', 'r', 'fo', 'po', 'a', 'st', 'k' }
+local FINISHED = { 'n', 'sc', 'r', 'fo', 'po', 'a', 'st', 'k', 'o' }
 
 local function retry(base, ids, records, state, now, act)
   if #ids == 0 then return end
@@ -19,12 +19,12 @@ local function retry(base, ids, records, state, now, act)
   for i, id in ipairs(ids) do
     local rec, r = base .. K.record .. id, records[i]
     local place = string.format('%.0f', (tonumber(r[3]) or 5) * SPAN + sequence + i)
-    redis.call('HDEL', rec, 'fo', 'po', 'a', 'st', 'k', 'pg', 'sp', 'tk', 'wk', 'cx')
+    redis.call('HDEL', rec, 'fo', 'po', 'a', 'st', 'k', 'pg', 'sp', 'tk', 'wk', 'cx', 'o')
     redis.call('HSET', rec, 's', place, 'w', now)
     waiting[2 * i - 1], waiting[2 * i] = place, id
     if act ~= '' then
       entries[2 * i - 1], entries[2 * i] = id, cmsgpack.pack({ state = state, place = place, fo = r[4], po = r[5],
-        a = r[6], st = r[7], k = r[8], x = left[2 * i - 1], o = left[2 * i] })
+        a = r[6], st = r[7], k = r[8], x = left[2 * i - 1], o = r[9], q = left[2 * i] })
     end
   end
   in_slices('ZADD', base .. K.waiting, waiting)
