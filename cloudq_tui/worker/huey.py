@@ -295,21 +295,19 @@ class CloudqHuey(ExecutingHuey):
         """The periodic tasks of the served queues that are due. Asked without a time, by a scheduler, each bears
         the id of its name and minute, so that many consumers add it once."""
         served = self.served()
-        now = self._crontab_time() if timestamp is None else timestamp
+        minute = int(time.time()) // 60  # read once: the time and the id are of the same minute
+        now = self._crontab_time(minute) if timestamp is None else timestamp
         due = [task for task in super().read_periodic(now) if task.queue in served]
         if timestamp is None:
-            minute = int(time.time()) // 60
             for task in due:
                 task.id = f"{task.name}@{minute}"
                 task.revoke_id = f"r:{task.id}"
                 task.scheduled_minute = True
         return due
 
-    def _crontab_time(self) -> dt.datetime:
-        if self.timezone is None:
-            now: dt.datetime = self._get_timestamp()
-            return now
-        return dt.datetime.now(self.timezone).replace(tzinfo=None)
+    def _crontab_time(self, minute: int) -> dt.datetime:
+        zone = self.timezone or (dt.UTC if self.utc else None)
+        return dt.datetime.fromtimestamp(minute * 60, zone).replace(tzinfo=None)
 
 
 _BARE = QueueOptions()

@@ -399,6 +399,27 @@ def test_only_served_queues_are_scheduled_and_by_the_clock_of_their_zone(make_hu
     assert [task.name for task in huey.read_periodic(None)] == ["mine"]
 
 
+@pytest.mark.parametrize("zone", [None, dt.timezone(dt.timedelta(hours=-3, minutes=-30))])
+def test_a_minute_that_turns_while_it_is_read_is_one_all_the_same(
+    make_huey: Make, monkeypatch: pytest.MonkeyPatch, zone: dt.tzinfo | None
+) -> None:
+    huey = make_huey(timezone=zone)
+    turn = dt.datetime(2030, 5, 1, 2, 0, tzinfo=zone or dt.UTC)
+    reads = iter([turn.timestamp() - 0.001])
+    monkeypatch.setattr("cloudq_tui.worker.huey.time.time", lambda: next(reads, turn.timestamp()))
+
+    @huey.periodic_task(crontab(hour=str((turn.hour - 1) % 24), minute="59"))
+    def before() -> None: ...
+
+    @huey.periodic_task(crontab(hour=str(turn.hour), minute="0"))
+    def after() -> None: ...
+
+    first, second = huey.read_periodic(None), huey.read_periodic(None)
+    minute = int(turn.timestamp()) // 60
+    assert [task.id for task in first] == [f"before@{minute - 1}"]
+    assert [task.id for task in second] == [f"after@{minute}"]
+
+
 @pytest.fixture
 def berlin() -> Iterator[None]:
     before = os.environ.get("TZ")
