@@ -6,6 +6,7 @@ rebuilt when a worker starts, and a booking cannot outlive what it was made for.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -85,10 +86,10 @@ class DeviceSpec:
         return self.changed(
             {
                 "resolution": _read(labels, "cloudq.resolution", lambda text: text if parse_resolution(text) else None),
-                "dpi": _read(labels, "cloudq.dpi", int),
-                "cpu": _read(labels, "cloudq.cpu", float),
-                "memory": _read(labels, "cloudq.memory", int),
-                "storage": _read(labels, "cloudq.storage", int),
+                "dpi": _amount(labels, "cloudq.dpi", int),
+                "cpu": _amount(labels, "cloudq.cpu", float),
+                "memory": _amount(labels, "cloudq.memory", int),
+                "storage": _amount(labels, "cloudq.storage", int),
                 "network": labels.get("cloudq.network"),
             }
         )
@@ -99,6 +100,12 @@ def _read(labels: Mapping[str, str], key: str, parse: Any) -> Any:
         return parse(labels[key])
     except (KeyError, ValueError):
         return None
+
+
+def _amount(labels: Mapping[str, str], key: str, kind: type[int | float]) -> Any:
+    """A number above nothing: what is below, endless or no number at all would give away what others have booked."""
+    found = _read(labels, key, kind)
+    return found if found is not None and 0 < found < math.inf else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +154,11 @@ def booked(containers: Iterable[DeviceContainer]) -> Resources:
     total = Resources()
     for container in containers:
         labels = container.labels
-        storage = _read(labels, "cloudq.storage", int) or 0
+        storage = _amount(labels, "cloudq.storage", int) or 0
         if container.at_rest:
             total += Resources(storage=storage)
         else:
-            cpu, memory = _read(labels, "cloudq.cpu", float) or 0.0, _read(labels, "cloudq.memory", int) or 0
+            cpu, memory = _amount(labels, "cloudq.cpu", float) or 0.0, _amount(labels, "cloudq.memory", int) or 0
             total += Resources(cpu, memory, storage)
     return total
 

@@ -13,6 +13,7 @@ from tasks.payloads.device_operation import InstallApp, StartDevice
 from tasks.queues.device_operation import rules
 from tasks.settings.devices import DevicesSettings
 
+BOOKED = ("cpu", "memory", "storage")
 SPEC = DeviceSpec("image", "720x1280", 320, 2.0, 512 * MIB, 1024 * MIB, "bridge")
 
 
@@ -37,8 +38,11 @@ def test_what_is_booked() -> None:
         assert booked([container(state)]) == all_of_it
     for state in ("exited", "dead"):
         assert booked([container(state)]) == Resources(storage=1024 * MIB)
-    strange = container("running", **{"cloudq.cpu": "many", "cloudq.memory": ""})
+    strange = container("running", **{DEVICE: "device-002", "cloudq.cpu": "many", "cloudq.memory": ""})
     assert booked([strange, container("running")]) == Resources(2.0, 512 * MIB, 2048 * MIB)
+    for lie in ("-1000", "nan", "inf", "-inf"):
+        liar = container("running", **{f"cloudq.{one}": lie for one in BOOKED})
+        assert booked([liar, container("running")]) == all_of_it
 
 
 def test_what_lacks() -> None:
@@ -53,8 +57,9 @@ def test_what_lacks() -> None:
 
 def test_labels_bring_a_device_back() -> None:
     assert DeviceSpec("new", "1x1", 1, 1.0, 1, 1, "x").as_labelled(SPEC.labels()) == SPEC.changed({"image": "new"})
-    crooked = {"cloudq.resolution": "wide", "cloudq.dpi": "", "cloudq.cpu": "?"}
-    assert SPEC.as_labelled(crooked) == SPEC
+    for number in ("", "?", "0", "-1", "nan", "inf"):
+        crooked = {"cloudq.resolution": "wide", "cloudq.dpi": number, **{f"cloudq.{one}": number for one in BOOKED}}
+        assert SPEC.as_labelled(crooked) == SPEC
 
 
 def test_settings_of_one_device_stand_above_the_defaults() -> None:
