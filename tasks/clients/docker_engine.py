@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import docker
@@ -23,6 +24,7 @@ from docker.types import Mount
 from docker.utils import kwargs_from_env
 
 from cloudq_tui.errors import JobSignal, PermanentFailure, TemporaryFailure
+from tasks.clients.watchdog import within
 from tasks.contacts import peer_words
 from tasks.devices import DEVICE, DeviceContainer, DeviceSpec, Resources
 
@@ -32,6 +34,8 @@ ADB_PORT = 5555
 # Not nano_cpus: an engine refuses to change a limit later that was given as those.
 CPU_PERIOD = 100_000
 _SHORTEST = 0.05  # seconds; a socket timeout of 0 would mean none at all
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +98,16 @@ class EngineSession:
     # looking ----------------------------------------------------------------------------------------------
 
     def host(self) -> EngineHost:
-        with self._calling("info") as api:
-            info: Mapping[str, Any] = api.info()
+        info: Mapping[str, Any] = self._call("info", lambda api: api.info())
         capacity = Resources(cpu=float(info.get("NCPU") or 0), memory=int(info.get("MemTotal") or 0))
         return EngineHost(str(info.get("ID") or info.get("Name") or "engine"), str(info.get("Name") or ""), capacity)
 
     def devices(self, device: str | None = None) -> list[DeviceContainer]:
         """Every container that is one of ours, whatever its state; or those of one device."""
         label = DEVICE if device is None else f"{DEVICE}={device}"
-        with self._calling("list") as api:
-            found: list[Mapping[str, Any]] = api.containers(all=True, filters={"label": [label]})
+        found: list[Mapping[str, Any]] = self._call(
+            "list", lambda api: api.containers(all=True, filters={"label": [label]})
+        )
         return [DeviceContainer(one["Id"], str(one.get("State", "")), dict(one.get("Labels") or {})) for one in found]
 
     def find(self, device: str) -> DeviceContainer | None:
@@ -113,26 +117,27 @@ class EngineSession:
 
     def port(self, container: str) -> int | None:
         """The host's port for ADB now: a published one changes with every start. None when nothing is published."""
-        with self._calling("inspect") as api:
-            seen: Mapping[str, Any] = api.inspect_container(container)
+        seen = self._inspect(container)
         bindings = (seen.get("NetworkSettings", {}).get("Ports") or {}).get(f"{ADB_PORT}/tcp") or []
         return int(bindings[0]["HostPort"]) if bindings else None
 
     def ended(self, container: str) -> str:
         """Why a container does not run, in a line; "" while it does."""
-        with self._calling("inspect") as api:
-            state: Mapping[str, Any] = api.inspect_container(container)["State"]
-            if state.get("Running"):
-                return ""
-            last: bytes = api.logs(container, tail=3)
+        state: Mapping[str, Any] = self._inspect(container)["State"]
+        if state.get("Running"):
+            return ""
+        last: bytes = self._call("logs", lambda api: api.logs(container, tail=3))
         why = "out of memory" if state.get("OOMKilled") else str(state.get("Error") or "")
         said = peer_words(f"{why} {last.decode(errors='replace')}".strip())
         return f"its container ended with status {state.get('ExitCode')}" + (f": {said}" if said else "")
 
     def require(self, image: str) -> None:
         """Raises PermanentFailure when the engine lacks it: known before anything is given up for it."""
-        with self._calling("inspect") as api:
-            api.inspect_image(image)
+        self._call("inspect", lambda api: api.inspect_image(image))
+
+    def _inspect(self, container: str) -> Mapping[str, Any]:
+        seen: Mapping[str, Any] = self._call("inspect", lambda api: api.inspect_container(container))
+        return seen
 
     # acting -----------------------------------------------------------------------------------------------
 
@@ -140,7 +145,8 @@ class EngineSession:
         """Make a container and book its resources with it; it does not run yet."""
         labels = {**spec.labels(), **creation.labels}
         shared = spec.network == "host"
-        with self._calling("create") as api:
+
+        def make(api: docker.APIClient) -> Mapping[str, Any]:
             limits = api.create_host_config(
                 privileged=True,  # redroid mounts binder and its own partitions
                 cpu_period=CPU_PERIOD,
@@ -158,41 +164,50 @@ class EngineSession:
                 ports=None if shared else [ADB_PORT],
                 host_config=limits,
             )
-        return DeviceContainer(made["Id"], "created", labels)
+            return made
+
+        return DeviceContainer(self._call("create", make)["Id"], "created", labels)
 
     def start(self, container: str) -> None:
-        with self._calling("start") as api:
-            api.start(container)
+        self._call("start", lambda api: api.start(container))
 
     def stop(self, container: str, grace: float) -> None:
         """Ask it to end and, after `grace` seconds, kill it. One that has gone is as good."""
-        with self._calling("stop") as api:
-            left = self._time_remaining()
-            try:
-                api.stop(container, timeout=int(max(0.0, min(grace, left - 2.0))))
-            except NotFound:
-                return
+        patience = int(max(0.0, min(grace, self._time_remaining() - 2.0)))
+
+        def stop(api: docker.APIClient) -> None:
+            with suppress(NotFound):
+                api.stop(container, timeout=patience)
+
+        self._call("stop", stop, more=patience)
 
     def remove(self, container: str) -> None:
         """Remove it, running or not. One that has gone is as good."""
-        with self._calling("remove") as api:
-            try:
+
+        def remove(api: docker.APIClient) -> None:
+            with suppress(NotFound):
                 api.remove_container(container, force=True, v=True)
-            except NotFound:
-                return
+
+        self._call("remove", remove)
 
     # faults -----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _calling(self, what: str) -> Iterator[docker.APIClient]:
-        """The client, its timeout set to what is left now, and its faults sorted."""
-        limit = max(_SHORTEST, min(self._engine.timeout, self._time_remaining()))
+    def _call(self, what: str, act: Callable[[docker.APIClient], T], more: float = 0.0) -> T:
+        """What `act` does with the client, its faults sorted. `more` is what the engine itself takes of the time.
+
+        Each wait of the client's begins anew with every byte, so the whole has a limit too.
+        """
+        limit = max(_SHORTEST, min(self._engine.timeout + more, self._time_remaining()))
+        ends = time.monotonic() + limit
         try:
             if self._api is None:
-                self._api = self._connect(limit)
-            self._api.timeout = limit
-            yield self._api
+                self._api = within(limit, lambda: self._connect(limit))
+            api = self._api
+            api.timeout = limit
+            return within(ends - time.monotonic(), lambda: act(api))
         except (DockerException, requests.RequestException, OSError) as error:
+            if isinstance(error, TimeoutError):
+                self.close()  # a thread that was left behind still speaks over it
             raise self._fault(error, what, limit) from error
 
     def _connect(self, limit: float) -> docker.APIClient:
@@ -204,8 +219,7 @@ class EngineSession:
         if isinstance(error, APIError):
             return self._refusal(error, what)
         words = " ".join(str(one) for one in _causes(error))
-        # The SDK wraps whatever it meets, a process worker's alarm too.
-        if "timed out" in words.lower() or self._time_remaining() <= 0:
+        if isinstance(error, TimeoutError) or "timed out" in words.lower() or self._time_remaining() <= 0:
             return TemporaryFailure(f"timeout: container engine at {self._engine.place}, {what} ({limit:g}s)")
         if isinstance(error, DockerException) and "scheme" in words.lower():
             return PermanentFailure(f"devices.docker_url: {urlsplit(self._engine.url).scheme or 'it'} cannot be used")

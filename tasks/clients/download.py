@@ -12,7 +12,6 @@ import hashlib
 import ipaddress
 import logging
 import os
-import queue
 import re
 import socket
 import ssl
@@ -27,6 +26,7 @@ from typing import Any, BinaryIO
 import httpx
 
 from cloudq_tui.errors import JobSignal, LeaseLost, PermanentFailure, TemporaryFailure
+from tasks.clients.watchdog import within
 from tasks.contacts import peer_words
 
 # Their lines carry the URL of every request, and so what an address may grant.
@@ -329,25 +329,15 @@ def is_public(address: str) -> bool:
 
 
 def _look_up(host: str, port: int, limit: float) -> list[str]:
-    """The addresses of a name. In a thread of its own: a resolver has no timeout that a caller could set."""
-    answers: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            answers.put(error if isinstance(error, OSError) else OSError(str(error)))
-        else:
-            answers.put([str(one[4][0]).partition("%")[0] for one in found])
-
-    threading.Thread(target=ask, daemon=True, name="look-up").start()
+    """The addresses of a name. A resolver has no timeout that a caller could set."""
     try:
-        answer = answers.get(timeout=limit)
-    except queue.Empty:
+        found = within(limit, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except TimeoutError:
         raise TemporaryFailure(f"timeout: looking up {host[:100]} ({limit:g}s)") from None
-    if isinstance(answer, OSError) or not answer:
-        raise TemporaryFailure(f"{host[:100]} has no address: {getattr(answer, 'strerror', None) or 'no answer'}")
-    return answer
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no answer"
+        raise TemporaryFailure(f"{host[:100]} has no address: {reason}") from None
+    return [str(one[4][0]).partition("%")[0] for one in found]
 
 
 @functools.lru_cache(maxsize=4)

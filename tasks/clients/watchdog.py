@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
@@ -19,6 +20,20 @@ _PATIENCE = 1.5  # seconds a call gets to end by itself before it is aborted har
 
 
 T = TypeVar("T")
+
+
+def within(seconds: float, act: Callable[[], T]) -> T:
+    """What `act` returns or raises. Raises TimeoutError when that takes longer; its thread is left behind then."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(act())
+        except BaseException as error:  # noqa: BLE001 - raised again where the answer is awaited
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="within", daemon=True).start()
+    return answer.result(seconds)
 
 
 class Attempt(Generic[T]):
