@@ -115,6 +115,7 @@ class DeviceContainer:
     id: str
     state: str
     labels: Mapping[str, str]
+    name: str
 
     @property
     def device(self) -> str:
@@ -150,17 +151,15 @@ class Resources:
 
 
 def booked(containers: Iterable[DeviceContainer]) -> Resources:
-    """What these containers hold. A stopped device keeps its storage only."""
-    total = Resources()
+    """What these containers hold. A stopped device keeps its storage only, all containers of one device the same."""
+    total, storage = Resources(), dict[str, int]()
     for container in containers:
-        labels = container.labels
-        storage = _amount(labels, "cloudq.storage", int) or 0
-        if container.at_rest:
-            total += Resources(storage=storage)
-        else:
+        labels, device = container.labels, container.device
+        storage[device] = max(storage.get(device, 0), _amount(labels, "cloudq.storage", int) or 0)
+        if not container.at_rest:
             cpu, memory = _amount(labels, "cloudq.cpu", float) or 0.0, _amount(labels, "cloudq.memory", int) or 0
-            total += Resources(cpu, memory, storage)
-    return total
+            total += Resources(cpu, memory)
+    return total + Resources(storage=sum(storage.values()))
 
 
 def shortage(capacity: Resources, taken: Resources, wanted: Resources) -> str:

@@ -6,6 +6,7 @@ import itertools
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from cloudq_tui.errors import PermanentFailure, TemporaryFailure
@@ -30,11 +31,13 @@ class DeviceData:
             raise self._fault(error) from error
 
     def ensure(self, device: str) -> tuple[Path, bool]:
-        """The folder of `device`, and whether it was made just now."""
+        """The folder of `device`, and whether it was made just now: an empty one is as good as none."""
         folder = self._root / device_id(device)
         try:
             self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
             self._sweep(device)
+            with suppress(OSError):
+                folder.rmdir()
             try:
                 folder.mkdir(mode=0o771)
             except FileExistsError:

@@ -108,11 +108,11 @@ class EngineSession:
         found: list[Mapping[str, Any]] = self._call(
             "list", lambda api: api.containers(all=True, filters={"label": [label]})
         )
-        return [DeviceContainer(one["Id"], str(one.get("State", "")), dict(one.get("Labels") or {})) for one in found]
+        return [_listed(one) for one in found]
 
     def find(self, device: str) -> DeviceContainer | None:
         found = self.devices(device)
-        # Of several, which only a person can have made, the one that runs is the device.
+        # Of several the one that runs is the device, or else the newest: a start keeps the one before it to the end.
         return max(found, key=lambda one: (one.running, not one.at_rest), default=None)
 
     def port(self, container: str) -> int | None:
@@ -166,7 +166,13 @@ class EngineSession:
             )
             return made
 
-        return DeviceContainer(self._call("create", make)["Id"], "created", labels)
+        name = container_name(labels[DEVICE])
+        return DeviceContainer(self._call("create", make)["Id"], "created", labels, name)
+
+    def set_aside(self, container: DeviceContainer) -> None:
+        """Free the device's name for its next container; this one keeps all else."""
+        if container.name == container_name(container.device):
+            self._call("rename", lambda api: api.rename(container.id, f"{container.name}-{container.id[:12]}"))
 
     def start(self, container: str) -> None:
         self._call("start", lambda api: api.start(container))
@@ -235,6 +241,11 @@ class EngineSession:
             return PermanentFailure(f"the container engine lacks the image: {said} (pull it, or set devices.image)")
         kind = PermanentFailure if code in {400, 403} else TemporaryFailure
         return kind(f"container engine, {what}: {code} {said}")
+
+
+def _listed(one: Mapping[str, Any]) -> DeviceContainer:
+    name = str((one.get("Names") or [""])[0]).removeprefix("/")
+    return DeviceContainer(one["Id"], str(one.get("State", "")), dict(one.get("Labels") or {}), name)
 
 
 def _knock(url: str, limit: float) -> None:

@@ -62,7 +62,7 @@ def reset_device(payload: ResetDevice, job: JobContext, *, host: DeviceHost) -> 
     """Stop a device, wipe its data and start it; what was wiped is not wiped again by a later run of this job."""
     with host.operation(payload, job) as operation:
         operation.step(10, "check")
-        if not (isinstance(job.last_checkpoint, dict) and "wiped" in job.last_checkpoint):
+        if not _wiped(operation):
             found = _known(operation)
             operation.step(30, "stop")
             if found is not None and not found.at_rest:
@@ -70,10 +70,19 @@ def reset_device(payload: ResetDevice, job: JobContext, *, host: DeviceHost) -> 
             operation.step(60, "wipe /data")
             job.check()
             host.data.wipe(operation.device)
-            job.checkpoint({"wiped": True})
+            job.checkpoint({"wiped": found.id if found else ""})
         operation.step(90, "start")
         operation.share = (90, 90)
         return _finish(operation, _start(operation, None, shown="start"))
+
+
+def _wiped(operation: Operation) -> bool:
+    """Whether this job itself wiped the device and nobody has started it since: each start makes another container."""
+    stored = operation.job.last_checkpoint
+    if not isinstance(stored, dict) or "wiped" not in stored:
+        return False
+    found = operation.engine.find(operation.device)
+    return found is None or found.id == stored["wiped"] or found.labels.get("cloudq.job") == operation.job.id
 
 
 def _finish(operation: Operation, outcome: Outcome) -> Outcome:
@@ -151,7 +160,7 @@ def _start(operation: Operation, params: StartParams | None, shown: str = "") ->
         raise TemporaryFailure(f"{operation.device} is {found.state}")
     else:
         step(30, "allocate")
-        ours, container = True, _allocate(operation, spec, found)
+        ours, container = True, _allocate(operation, spec)
     with _given_back(operation, container) if ours else nullcontext():
         step(50, "container")
         if not container.running:
@@ -161,6 +170,7 @@ def _start(operation: Operation, params: StartParams | None, shown: str = "") ->
         _configure(operation, link, spec, params, whole=ours)
         step(90, "verify")
         _verify(operation, link)
+        _forget_others(operation, container)
     return {
         "device": operation.device,
         "address": link.serial,
@@ -193,7 +203,7 @@ def _spec(operation: Operation, found: DeviceContainer | None, params: StartPara
     return spec
 
 
-def _allocate(operation: Operation, spec: DeviceSpec, found: DeviceContainer | None) -> DeviceContainer:
+def _allocate(operation: Operation, spec: DeviceSpec) -> DeviceContainer:
     """Book the device's resources by making its container, while no other start of this host can.
 
     Raises TemporaryFailure when the host is full now, PermanentFailure when the device could never fit.
@@ -206,25 +216,32 @@ def _allocate(operation: Operation, spec: DeviceSpec, found: DeviceContainer | N
     if lacks := shortage(capacity, Resources(), wanted):
         raise PermanentFailure(f"{operation.device} does not fit on this host: {lacks}")
     with _booking(operation, machine.id):
-        others = [one for one in operation.engine.devices() if one.device != operation.device]
-        others = [one for one in others if not _abandoned(operation, one)]
+        listed = operation.engine.devices()
+        mine = [one for one in listed if one.device == operation.device]
+        others = [one for one in listed if one.device != operation.device and not _abandoned(operation, one)]
         if lacks := shortage(capacity, booked(others), wanted):
             raise TemporaryFailure(f"the host is full: {lacks}")
         port = _own_port(operation, spec, others)
-        return _make(operation, spec, found, port)
+        return _make(operation, spec, mine, port)
 
 
-def _make(operation: Operation, spec: DeviceSpec, found: DeviceContainer | None, port: int) -> DeviceContainer:
-    """The device's container in the place of `found`; when the engine refuses it, no new data is left."""
+def _make(operation: Operation, spec: DeviceSpec, mine: list[DeviceContainer], port: int) -> DeviceContainer:
+    """The device's next container. The one before stays until this has been verified: it alone says how the device was.
+
+    When the engine refuses it, no new data is left.
+    """
     data, made = operation.host.data.ensure(operation.device)
-    fresh = made and found is None
+    fresh = made and all(one.state == "created" for one in mine)
     operation.job.check()
-    if found is not None:
-        operation.engine.remove(found.id)
+    for one in mine:
+        if one.state in {"created", "dead"}:
+            operation.engine.remove(one.id)  # what a start that was killed had booked
+        else:
+            operation.engine.set_aside(one)
     creation = Creation(
         labels={
             DEVICE: operation.device,
-            "cloudq.user": operation.user or (found.user if found else ""),
+            "cloudq.user": operation.user or next((one.user for one in mine), ""),
             "cloudq.job": operation.job.id,
             "cloudq.fresh": "1" if fresh else "",
             "cloudq.adb_port": str(port) if port else "",
@@ -240,6 +257,14 @@ def _make(operation: Operation, spec: DeviceSpec, found: DeviceContainer | None,
             with suppress(JobSignal):
                 operation.host.data.wipe(operation.device)
         raise
+
+
+def _forget_others(operation: Operation, container: DeviceContainer) -> None:
+    """Remove the device's containers from before; one that will not go yet is left to the next start."""
+    with suppress(TemporaryFailure):
+        for one in operation.engine.devices(operation.device):
+            if one.id != container.id and one.at_rest:
+                operation.engine.remove(one.id)
 
 
 @contextmanager
@@ -301,8 +326,8 @@ def _given_back(operation: Operation, container: DeviceContainer) -> Iterator[No
         new = container.labels.get("cloudq.fresh") == "1"
         with operation.host.engine.session(lambda: ends - time.monotonic()) as engine, suppress(JobSignal):
             engine.stop(container.id, 0)
-            now = engine.find(operation.device)
-            if now is not None and (new or now.state == "created"):
+            left = engine.devices(operation.device)
+            if new or len(left) > 1 or any(one.state == "created" for one in left):
                 engine.remove(container.id)
             if new:
                 operation.host.data.wipe(operation.device)

@@ -29,7 +29,7 @@ def test_no_sizes(text: int | str) -> None:
 
 
 def container(state: str, spec: DeviceSpec = SPEC, **labels: str) -> DeviceContainer:
-    return DeviceContainer("id", state, {DEVICE: "device-001", **spec.labels(), **labels})
+    return DeviceContainer("id", state, {DEVICE: "device-001", **spec.labels(), **labels}, "name")
 
 
 def test_what_is_booked() -> None:
@@ -40,8 +40,9 @@ def test_what_is_booked() -> None:
         assert booked([container(state)]) == Resources(storage=1024 * MIB)
     strange = container("running", **{DEVICE: "device-002", "cloudq.cpu": "many", "cloudq.memory": ""})
     assert booked([strange, container("running")]) == Resources(2.0, 512 * MIB, 2048 * MIB)
+    assert booked([container("running"), container("exited")]) == all_of_it, "both have the same /data"
     for lie in ("-1000", "nan", "inf", "-inf"):
-        liar = container("running", **{f"cloudq.{one}": lie for one in BOOKED})
+        liar = container("running", **{DEVICE: "device-002", **{f"cloudq.{one}": lie for one in BOOKED}})
         assert booked([liar, container("running")]) == all_of_it
 
 
