@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -124,9 +124,9 @@ def open_entries(file: BinaryIO) -> zipfile.ZipFile:
     return archive
 
 
-def check_headers(file: BinaryIO, archive: zipfile.ZipFile) -> None:
+def check_headers(file: BinaryIO, entries: Iterable[zipfile.ZipInfo]) -> None:
     """Raises BadApk when an entry's own header says something else of it than the directory does."""
-    for one in archive.infolist():
+    for one in entries:
         file.seek(one.header_offset)
         header = file.read(_LOCAL.size).ljust(_LOCAL.size, b"\0")
         magic, flags, method, *numbers = _LOCAL.unpack(header)

@@ -6,6 +6,7 @@ import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import BinaryIO
 
 from tasks.apk.archive import CHUNK, Layout
@@ -138,6 +139,13 @@ def check_stripping(schemes: dict[int, list[BlockSigner]]) -> None:
     for signer in schemes.get(V3, []):
         if _ROTATED in signer.attributes and V31 not in schemes:
             raise BadApk("its v3.1 signature was taken out")
+
+
+def check_ranges(signers: list[BlockSigner]) -> None:
+    """Raises BadApk unless there is one signer for every SDK from the first to the last."""
+    ordered = sorted(signers, key=lambda one: one.min_sdk)
+    if any(later.min_sdk != earlier.max_sdk + 1 for earlier, later in pairwise(ordered)):
+        raise BadApk("its signers' ranges of SDKs do not follow one another")
 
 
 def check_contents(file: BinaryIO, layout: Layout, signers: list[BlockSigner], progress: Callable[[int], None]) -> None:

@@ -30,16 +30,13 @@ _HASHES: dict[str, Hash] = {
     "SHA-1": "sha1",
 }
 _SIGNED_TOO = re.compile(r"\s*[0-9]+(\s*,\s*[0-9]+)*\s*")
-_UNSIGNED = re.compile(r"META-INF/([^/]*\.(SF|RSA|DSA|EC)|SIG-[^/]*|MANIFEST\.MF)", re.IGNORECASE)
+_UNSIGNED = "META-INF/"  # what the signers did not list there, nobody signed: stores mark their channel so
 
 Attributes = dict[str, str]
 
 
-def jar_signers(archive: zipfile.ZipFile, schemes: set[int], progress: Callable[[int], None]) -> list[bytes]:
-    """The certificates (DER) of everyone who signed every entry. `schemes` are the newer ones that are there.
-
-    Raises BadApk.
-    """
+def jar_signers(archive: zipfile.ZipFile, progress: Callable[[int], None]) -> list[bytes]:
+    """The certificates (DER) of everyone who signed every entry of a package without a newer scheme. Raises BadApk."""
     names = set(archive.namelist())
     files = sorted(name for name in names if re.fullmatch(r"META-INF/[^/]+\.SF", name, re.IGNORECASE))
     if _MANIFEST not in names or not files:
@@ -48,7 +45,7 @@ def jar_signers(archive: zipfile.ZipFile, schemes: set[int], progress: Callable[
         raise BadApk(f"it has more than {MOST_SIGNERS} signers")
     manifest = read_entry(archive, _MANIFEST, _MOST)
     sections = _sections(manifest)
-    certificates = [_signer(archive, names, name, manifest, sections, schemes) for name in files]
+    certificates = [_signer(archive, names, name, manifest, sections) for name in files]
     _check_entries(archive, sections, progress)
     return certificates
 
@@ -59,7 +56,6 @@ def _signer(
     name: str,
     manifest: bytes,
     sections: list[tuple[bytes, Attributes]],
-    schemes: set[int],
 ) -> bytes:
     signature = read_entry(archive, name, _MOST)
     blocks = [name[:-2] + kind for kind in ("RSA", "DSA", "EC", "rsa", "dsa", "ec") if name[:-2] + kind in names]
@@ -69,7 +65,7 @@ def _signer(
     parts = _sections(signature)
     main = parts[0][1]
     also = main.get("X-Android-APK-Signed", "")
-    if _SIGNED_TOO.fullmatch(also) and {int(one) for one in also.split(",")} & {2, 3} and not schemes:
+    if _SIGNED_TOO.fullmatch(also) and {int(one) for one in also.split(",")} & {2, 3}:
         raise BadApk("its newer signature was taken out")
     if _digest_fits(main, "-Digest-Manifest", manifest):
         return certificate
@@ -91,7 +87,11 @@ def _check_entries(
             raise BadApk("its manifest names an entry twice, or none")
         listed[name] = attributes
     done = 0
-    names = [name for name in archive.namelist() if not name.endswith("/") and not _UNSIGNED.fullmatch(name)]
+    names = [
+        name
+        for name in archive.namelist()
+        if not name.endswith("/") and (name in listed or not name.startswith(_UNSIGNED))
+    ]
     if missing := set(listed) - set(archive.namelist()):
         raise BadApk(f"an entry is gone: {min(missing)[:100]}")
     for name in names:

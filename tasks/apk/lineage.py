@@ -34,5 +34,5 @@ def check_lineage(signer: BlockSigner) -> None:
             raise BadApk("its proof of rotation names a signer twice, or too many")
         certificates.append(certificate)
         algorithm = following
-    if certificates and certificates[-1] != signer.certificate:
+    if certificates[-1:] != [signer.certificate]:
         raise BadApk("its proof of rotation does not lead to its signer")

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from tasks.apk.archive import check_headers, open_entries, read_entry, read_layout
-from tasks.apk.block import NAMES, V2, V3, V31, block_signers, check_contents, check_stripping
+from tasks.apk.block import NAMES, V2, V3, V31, block_signers, check_contents, check_ranges, check_stripping
 from tasks.apk.errors import BadApk
 from tasks.apk.jar import jar_signers
 from tasks.apk.lineage import check_lineage
 from tasks.apk.manifest import Manifest, read_manifest
 
+_MANIFEST = "AndroidManifest.xml"
 _MOST_MANIFEST = 16 * 1024**2
 _FIRST_SDK = {V2: 24, V3: 28, V31: 33}
 _V1_TOO_OLD = 30
@@ -55,18 +56,21 @@ def verify_apk(file: BinaryIO, progress: Callable[[int], None] = lambda _: None)
     if V31 in schemes and V3 not in schemes:
         raise BadApk("its v3 signature was taken out")
     check_stripping(schemes)
+    for kind in schemes.keys() - {V2}:
+        check_ranges(schemes[kind])
     everyone = [signer for signers in schemes.values() for signer in signers]
     for signer in everyone:
         check_lineage(signer)
     if everyone:
         check_contents(file, layout, everyone, progress)
     with open_entries(file) as archive:
-        manifest = read_manifest(read_entry(archive, "AndroidManifest.xml", _MOST_MANIFEST))
+        entries = archive.infolist()
+        check_headers(file, [one for one in entries if not schemes or one.filename == _MANIFEST])
+        manifest = read_manifest(read_entry(archive, _MANIFEST, _MOST_MANIFEST))
         if not schemes:
             if manifest.target_sdk >= _V1_TOO_OLD:
                 raise BadApk(f"it targets SDK {manifest.target_sdk} and has no v2 signature or newer")
-            check_headers(file, archive)
-            certificates = jar_signers(archive, set(), progress)
+            certificates = jar_signers(archive, progress)
             return Apk(manifest, (Signers("v1", tuple(certificates), 1, 10_000),))
     found = [
         Signers(NAMES[kind], (signer.certificate,), max(signer.min_sdk, _FIRST_SDK[kind]), signer.max_sdk)
@@ -74,7 +78,8 @@ def verify_apk(file: BinaryIO, progress: Callable[[int], None] = lambda _: None)
         for signer in schemes.get(kind, [])
     ]
     if V2 in schemes:
-        found.append(Signers("v2", tuple(one.certificate for one in schemes[V2]), _FIRST_SDK[V2], 10_000))
+        last = _FIRST_SDK[V3] - 1 if V3 in schemes else 10_000  # a device that knows v3 never goes back
+        found.append(Signers("v2", tuple(one.certificate for one in schemes[V2]), _FIRST_SDK[V2], last))
     return Apk(manifest, tuple(found))
 
 

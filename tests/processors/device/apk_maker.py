@@ -11,7 +11,7 @@ import hashlib
 import io
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -125,6 +125,8 @@ class Apk:
     pkcs7_options: Sequence[pkcs7.PKCS7Options] = ()
     lineage: Sequence[tuple[Signer, Signer]] = ()
     """Scheme 3's proof of rotation: each signer with who vouches for it (nobody reads that of the first)."""
+    ranges: Mapping[Signer, tuple[int, int]] = field(default_factory=dict)
+    """The SDKs for which a signer signs by scheme 3; all from 28 on unless said."""
 
     def build(self) -> bytes:
         entries = {
@@ -186,7 +188,7 @@ class Apk:
     def _signed(self, one: Signer, scheme: int, digest: bytes, newer: Sequence[int]) -> bytes:
         numbered = struct.pack("<I", self.algorithm) + _field(digest)
         attributes = [struct.pack("<II", STRIPPED, 3)] if scheme == 2 and 3 in newer else []
-        sdks = struct.pack("<II", 28, 0x7FFFFFFF) if scheme == 3 else b""
+        sdks = struct.pack("<II", *self.ranges.get(one, (28, 0x7FFFFFFF))) if scheme == 3 else b""
         if scheme == 3 and self.lineage:
             attributes.append(struct.pack("<II", ROTATION, 1) + b"".join(map(_field, self._nodes())))
         data = _list([numbered]) + _list([one.der]) + sdks + _list(attributes)

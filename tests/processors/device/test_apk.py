@@ -26,6 +26,8 @@ import apk_maker as maker
 from apk_maker import Apk, signer
 
 from tasks.apk import BadApk, certificate_hash, verify_apk
+from tasks.apk.block import BlockSigner
+from tasks.apk.lineage import check_lineage
 from tasks.apk.manifest import read_manifest
 
 FULL = os.environ.get("CLOUDQ_FULL") == "1"
@@ -37,11 +39,13 @@ def apksigner_takes(data: bytes, folder: Path) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+BY_SDK = [signer(), signer("two")]
 GOOD = {
     "v1": Apk(schemes=[1], target_sdk=29),
     "v1-no-attributes": Apk(schemes=[1], target_sdk=29, pkcs7_options=[pkcs7.PKCS7Options.NoAttributes]),
     "v1-ec": Apk(schemes=[1], target_sdk=29, signers=[signer("ec", "ec")]),
     "v1-two": Apk(schemes=[1], target_sdk=29, signers=[signer(), signer("two")]),
+    "v1-channel": Apk(schemes=[1], target_sdk=29, alter=lambda entries: entries.update({"META-INF/channel_x": b"x"})),
     "v2": Apk(schemes=[2]),
     "v2-pss": Apk(schemes=[2], algorithm=maker.PSS256),
     "v2-sha512": Apk(schemes=[2], algorithm=maker.RSA512),
@@ -91,6 +95,17 @@ def doubled() -> bytes:
     """Two manifests: both entries are as long, so the second takes the first one's name in all its headers."""
     both = {name: maker.manifest("com.example.app", 7) for name in ("AndroidManifest.xml", "AndroidManifest.xmm")}
     return maker.zipped(both).replace(b"AndroidManifest.xmm", b"AndroidManifest.xml")
+
+
+def by_sdk(first: tuple[int, int], second: tuple[int, int]) -> Callable[[], bytes]:
+    return Apk(schemes=[3], min_sdk=28, signers=BY_SDK, ranges=dict(zip(BY_SDK, (first, second), strict=True))).build
+
+
+def lying_about_the_manifest() -> bytes:
+    """The manifest's own header has another size than the directory, and all of it is signed so."""
+    bare = bytearray(maker.zipped({"AndroidManifest.xml": maker.manifest("com.example.app", 7)}))
+    bare[18] ^= 1
+    return Apk(schemes=[2])._with_block(bytes(bare), [2])
 
 
 OTHER = signer("somebody else")
@@ -179,6 +194,9 @@ TAMPERED: dict[str, tuple[Callable[[], bytes], str]] = {
     "dex first": (lambda: b"dex\n035\0" + Apk(schemes=[1], target_sdk=29).build(), "bad APK"),
     "stripped to v1": (lambda: maker.without_block(Apk(target_sdk=29).build()), "newer signature was taken out"),
     "stripped to v2": (lambda: maker.without_block(Apk().build(), maker.V2), "v3 signature was taken out"),
+    "v2 manifest's header": (lying_about_the_manifest, "headers of an entry disagree: AndroidManifest"),
+    "v3 ranges that overlap": (by_sdk((28, 31), (30, 40)), "do not follow one another"),
+    "v3 ranges with a gap": (by_sdk((28, 29), (31, 40)), "do not follow one another"),
     "v2 block": (lambda: in_signature(maker.V2), "bad APK"),
     "v3 block": (lambda: in_signature(maker.V3), "bad APK"),
     "unsigned": (lambda: Apk(schemes=[], target_sdk=29).build(), "not signed"),
@@ -201,6 +219,21 @@ def test_tampered_packages(name: str, tmp_path: Path) -> None:
         verify_apk(io.BytesIO(data))
     if FULL and name not in STRICTER:
         assert not apksigner_takes(data, tmp_path)
+
+
+def test_each_device_goes_by_its_own_signer() -> None:
+    first, second = BY_SDK
+    both = Apk(schemes=[2, 3], signers=BY_SDK, ranges={first: (28, 30), second: (31, 33)}).build()
+    apk = verify_apk(io.BytesIO(both))
+    assert [apk.for_sdk(sdk).scheme for sdk in (24, 27, 28, 33)] == ["v2", "v2", "v3", "v3"]
+    assert [apk.for_sdk(sdk).certificates for sdk in (30, 31)] == [(first.der,), (second.der,)]
+    with pytest.raises(BadApk, match="for Android of SDK 34"):
+        apk.for_sdk(34)  # which knows v3, and so never goes by v2
+
+
+def test_a_rotation_to_nobody_is_none() -> None:
+    with pytest.raises(BadApk, match="does not lead to its signer"):
+        check_lineage(BlockSigner(b"x", {}, 28, 40, {maker.ROTATION: struct.pack("<I", 1)}))
 
 
 def test_no_crooked_byte_is_worse_than_a_bad_package() -> None:
