@@ -89,7 +89,8 @@ def _finish(operation: Operation, outcome: Outcome) -> Outcome:
     """What was done stays done: a cancellation or a timeout that arrives now can no longer undo it."""
     operation.share = (0, 100)
     with suppress(JobSignal):
-        operation.job.checkpoint({"done": True})
+        found = operation.engine.find(operation.device)
+        operation.job.checkpoint({"done": found.id if found else ""})
         operation.step(100, "done")
     return outcome
 
@@ -97,7 +98,7 @@ def _finish(operation: Operation, outcome: Outcome) -> Outcome:
 def _began(operation: Operation, found: DeviceContainer) -> bool:
     """Whether this job itself is bringing the container up: an earlier run of it was killed on the way."""
     stored = operation.job.last_checkpoint
-    done = isinstance(stored, dict) and "done" in stored
+    done = isinstance(stored, dict) and stored.get("done") == found.id  # a person may have it run once more
     return found.labels.get("cloudq.job") == operation.job.id and not found.at_rest and not done
 
 

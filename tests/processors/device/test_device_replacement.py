@@ -113,6 +113,19 @@ def test_a_reset_tried_again_wipes_what_another_start_put_there(
     assert not private.exists()
 
 
+def test_a_start_run_once_more_and_killed_goes_on_as_one(
+    host: DeviceHost, engine: Any, make_job: Callable[..., Any]
+) -> None:
+    done = make_job()
+    start_device(start(), done, host=host)
+    stop_device(stop(), make_job("stop"), host=host)
+    killed = done.again(die_at="configure")
+    with pytest.raises(LeaseLost):
+        start_device(start(), killed, host=host)
+    assert start_device(start(), killed.again(), host=host)["alreadyRunning"] is False
+    assert states(engine) == [("cloudq-device-001", "running")]
+
+
 @pytest.fixture
 def dripping() -> Iterator[int]:
     """A peer that sends a byte of an endless answer at a time; its port."""
