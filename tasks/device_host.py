@@ -136,6 +136,7 @@ class Operation:
         labelled = container.labels.get("cloudq.adb_port", "")
         port = int(labelled) if labelled.isdecimal() else self.engine.port(container.id)
         if port is None:
+            self._alive(container)  # one that has ended publishes none
             raise TemporaryFailure(f"{self.device} publishes no port {ADB_PORT}/tcp for ADB")
         serial = f"{self.host.rules.adb_address}:{port}"
         return self.host.adb.link(serial, lambda: self.job.time_remaining)

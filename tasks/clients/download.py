@@ -147,6 +147,7 @@ class _Transfer:
                     self._attempt(client, start)
                 except _OtherVersion:
                     self._mark = ""
+                    self._request.remember("")
                 except httpx.HTTPError as error:
                     grown = self._mark and self._file.seek(0, os.SEEK_END) > start
                     if not grown or resumes == _MOST_RESUMES or self._request.time_remaining() <= 0:
