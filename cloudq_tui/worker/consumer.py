@@ -23,6 +23,8 @@ logger = logging.getLogger("huey.consumer")
 
 _GARBAGE = 10_000  # objects between two collections; a batch of quick jobs alone makes some thousands that all go
 
+_SWITCH = 0.001  # seconds; Python's own five are as long as a finish may be held back
+
 
 def orphaned(parent: int) -> bool:
     """Whether the consumer that forked this process is gone. 0: it was not forked."""
@@ -177,6 +179,8 @@ class CloudqConsumer(Consumer):  # type: ignore[misc]
         # What was loaded by now stays: the collector need not look at it again for every few hundred jobs.
         gc.freeze()
         gc.set_threshold(_GARBAGE)
+        # Beside jobs that compute, the thread that keeps the exchange's promises waits that long for its turn.
+        sys.setswitchinterval(_SWITCH)
         self.huey.leases.threads = 1 if self.environment.forks else self.workers
         served = self.huey.served()
         logger.info("Serving queues: %s", ", ".join(served) or "none")

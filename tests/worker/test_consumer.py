@@ -232,6 +232,36 @@ def test_what_is_delayed_starts_on_time_on_an_idle_worker(
         assert 0 <= (job.processed_on or 0) - (job.timestamp + 700) <= 100
 
 
+COMPUTE = """
+import threading
+
+@huey.task()
+def compute():
+    took = []
+
+    def sleep():
+        for _ in range(20):
+            began = time.perf_counter()
+            time.sleep(0.001)
+            took.append(time.perf_counter() - began)
+
+    threading.Thread(target=sleep).start()
+    while len(took) < 20:
+        pass
+    with open("took.txt", "w") as out:
+        out.write(str(min(took)))
+"""
+
+
+def test_a_job_that_computes_lets_others_in_before_a_finish_is_late(
+    start_consumer: Start, engine: QueueEngine, states: States, until: Until, tmp_path: Path
+) -> None:
+    engine.add(call("compute"))
+    start_consumer(COMPUTE, "-w", "1", "-q")
+    until(lambda: states("jobs") == {"completed": 1})
+    assert float((tmp_path / "took.txt").read_text()) < 0.005
+
+
 def test_page_of_completed_holds_results(
     start_consumer: Start, engine: QueueEngine, reader: QueueReader, states: States, until: Until
 ) -> None:
