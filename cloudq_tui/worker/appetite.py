@@ -32,7 +32,8 @@ class Appetite:
         self._crowd = crowd
         self._busy: Counter[str] = Counter()
         self._mean: dict[str, float] = {}
-        self._first = 0
+        self._starts = 0
+        self._last: dict[str, int] = {}  # by queue, the number of its last start
         self._served: Sequence[str] = ()
         self._capped: tuple[str, ...] = ()
         self._company: dict[str, tuple[str, ...]] = {}
@@ -52,6 +53,8 @@ class Appetite:
             if not self._crowd.enter(queue, most, beside, first=queue not in self._capped):
                 return False
         self._busy[queue] += 1
+        self._starts += 1
+        self._last[queue] = self._starts
         return True
 
     def ended(self, queue: str, seconds: float) -> None:
@@ -70,13 +73,9 @@ class Appetite:
         """Whether it looks as if a thread may take a job of that queue now."""
         return self._busy[queue] < self._share(queue)
 
-    def rotated(self) -> Sequence[str]:
-        """The served queues, each time beginning with the next."""
-        served = self._huey.served()
-        if not served:
-            return ()
-        self._first = (self._first + 1) % len(served)
-        return served[self._first :] + served[: self._first]
+    def in_turn(self) -> list[str]:
+        """The served queues: the longer none of a queue's jobs was started, the sooner it is served."""
+        return sorted(self._huey.served(), key=lambda queue: self._last.get(queue, 0))
 
     def claims(self, idle: int, ready: Counter[str]) -> tuple[list[QueueClaim], int]:
         """A job for each of `idle` threads, and ahead as many as a queue's jobs are quick; `ready` wait already.
@@ -85,7 +84,7 @@ class Appetite:
         """
         claims, most_ahead = [], 0
         limited = any(self._huey.engine.limiter)
-        for queue in self.rotated():
+        for queue in self.in_turn():
             share, limits = self._share(queue), self._huey.limits(queue)
             if not share:
                 continue

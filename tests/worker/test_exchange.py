@@ -21,6 +21,7 @@ from cloudq_tui.worker.crowd import Crowd
 from cloudq_tui.worker.exchange import Exchange
 from cloudq_tui.worker.huey import CloudqHuey
 from cloudq_tui.worker.options import QueueOptions
+from cloudq_tui.worker.parcel import Taken
 
 Until = Callable[..., Any]
 
@@ -83,6 +84,27 @@ def test_a_job_claimed_ahead_is_given_back_when_no_thread_comes(
         assert reader.job("jobs", left.id).attempts_made == 0
         jobs.go_on.set()
         assert left(blocking=True, timeout=5) == 8
+
+
+def end(exchange: Exchange, taken: Taken | None, seconds: float) -> str:
+    """The job's queue; it ran for so long."""
+    assert taken is not None
+    claim = taken.claim
+    exchange.done(Finish(claim.queue, claim.id, claim.token, Outcome.COMPLETED), seconds)
+    return claim.queue
+
+
+def test_a_lone_workers_next_job_is_of_the_queue_that_waited_longest(huey: CloudqHuey) -> None:
+    queues = [f"q{number}" for number in range(8)]
+    naps = {queue: huey.task(queue=queue, name="nap")(lambda: None) for queue in queues}
+    exchange = Exchange(huey, 1)
+    huey.enqueue_many(naps["q0"].s() for _ in range(40))
+    for queue in queues[1:]:
+        for _ in range(3):
+            assert end(exchange, exchange.take(lambda: False), 0.05) == "q0"
+        naps[queue]()
+        assert end(exchange, exchange.take(lambda: False), 0.05) == queue
+    exchange.leave()
 
 
 def test_calls_are_shared(huey: CloudqHuey, engine: QueueEngine, work: Any) -> None:
