@@ -1,9 +1,8 @@
 """The one counter at which the threads of a process hand in finishes and take jobs.
 
 A call to the engine is nearly all a short job costs, so the threads share them: whoever finds no job to take
-carries every finish handed in so far, and claims for all that wait, in one call. Meanwhile the others work, or
-gather for the next call. Two promises bound this: a finish is never held back longer than 5 ms, and a job claimed
-ahead is given back when no thread took it within 15 ms. How much is claimed ahead follows how long jobs take.
+carries every finish handed in so far, and claims for all that wait, while the others work. Two promises bound this:
+a finish is never held back longer than 5 ms, and a job claimed ahead is given back when none took it in 15 ms.
 """
 
 from __future__ import annotations
@@ -186,16 +185,17 @@ class Exchange:
     # --- choosing ---
 
     def _pop(self) -> Taken | None:
-        for _ in range(len(self._ready)):
-            taken = self._ready.popleft()
-            if time.monotonic() - taken.since > self._huey.leases.options.lease / 2:
-                # This process was frozen meanwhile: the job may be another's by now.
-                self._lay_down(Handed(release(taken.claim)))
-                continue
-            if self._appetite.start(taken.claim.queue):
+        """The first that may run; those passed over keep their place, the longest wait first."""
+        while self._ready and time.monotonic() - self._ready[0].since > self._huey.leases.options.lease / 2:
+            # This process was frozen meanwhile: the job may be another's by now.
+            self._lay_down(Handed(release(self._ready.popleft().claim)))
+        full: set[str] = set()
+        for at, taken in enumerate(self._ready):
+            if (queue := taken.claim.queue) not in full and self._appetite.start(queue):
+                del self._ready[at]
                 self._running[taken.claim.id, taken.claim.token] = taken
                 return taken
-            self._ready.append(taken)
+            full.add(queue)
         if self._ready:
             self._backstop.wake()
         return None

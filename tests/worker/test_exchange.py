@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,25 @@ def end(exchange: Exchange, taken: Taken | None, seconds: float) -> str:
     claim = taken.claim
     exchange.done(Finish(claim.queue, claim.id, claim.token, Outcome.COMPLETED), seconds)
     return claim.queue
+
+
+def test_a_job_passed_over_is_given_back_in_its_time(huey: CloudqHuey, states: Any) -> None:
+    """Its queue has no thread left, and jobs of another one come and go."""
+    jobs, exchange = Jobs(huey), Exchange(huey, 2)
+    other = huey.task(queue="other")(lambda: None)
+    for task in (jobs.quick.s(0), other.s()):
+        huey.enqueue(task)
+        end(exchange, exchange.take(lambda: False), 0.0001)  # so that more are claimed ahead
+    huey.enqueue_many(jobs.quick.s(n) for n in range(9))
+    assert exchange.take(lambda: False) is not None
+    assert states("jobs")["active"] == 9
+    claimed = time.monotonic()
+    huey.enqueue_many(other.s() for _ in range(9))
+    assert end(exchange, exchange.take(lambda: False), 0.0001) == "other"
+    exchange._give_back(older_than=time.monotonic() - claimed)
+    assert [one.finish.queue for one in exchange._done] == ["other", *["jobs"] * 8]
+    exchange.leave()
+    assert (states("jobs")["waiting"], states("jobs")["active"]) == (8, 1)
 
 
 def test_a_lone_workers_next_job_is_of_the_queue_that_waited_longest(huey: CloudqHuey) -> None:
