@@ -378,7 +378,6 @@ class Exchange:
             return min(dues, default=None)
 
     def _keep_promises(self) -> None:
-        joblog.flush()
         self._give_back(older_than=STALE)
         with self._lock:
             free = self._present > 0 and not (self._calling or self._closed)
@@ -389,6 +388,7 @@ class Exchange:
             self._send_ahead(claim=self._hand >= _MANY)
         else:
             self.flush()
+        joblog.flush()  # last: it may block, and lets other threads in
 
     def _give_back(self, older_than: float = 0.0) -> None:
         """Release jobs claimed ahead that nobody started."""

@@ -17,6 +17,7 @@ from cloudq_tui.engine.records import Finish, Outcome, Pending, QueueClaim
 from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import QueueUnavailable, ScriptRefused
 from cloudq_tui.models.job import JobState
+from cloudq_tui.worker import joblog
 from cloudq_tui.worker.appetite import Appetite
 from cloudq_tui.worker.crowd import Crowd
 from cloudq_tui.worker.exchange import Exchange
@@ -85,6 +86,23 @@ def test_a_job_claimed_ahead_is_given_back_when_no_thread_comes(
         assert reader.job("jobs", left.id).attempts_made == 0
         jobs.go_on.set()
         assert left(blocking=True, timeout=5) == 8
+
+
+def test_a_log_that_takes_no_line_holds_back_no_finish(
+    huey: CloudqHuey, states: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, exchange, go_on = Jobs(huey), Exchange(huey, 1), threading.Event()
+    jobs.quick(1)
+    exchange.enter()
+    end(exchange, exchange.take(lambda: False), 1.0)
+    exchange.flush()
+    jobs.quick(2)
+    taken = exchange.take(lambda: False)
+    monkeypatch.setattr(joblog, "flush", lambda: go_on.wait(20))
+    end(exchange, taken, 1.0)
+    until(lambda: states("jobs") == {"completed": 2}, 5)
+    go_on.set()
+    exchange.leave()
 
 
 def end(exchange: Exchange, taken: Taken | None, seconds: float) -> str:
