@@ -81,20 +81,23 @@ class Appetite:
         """A job for each of `idle` threads, and ahead as many as a queue's jobs are quick; `ready` wait already.
 
         A queue with a limiter or a concurrency limit is claimed for free threads only: its starts are counted.
+        Beside jobs that wait one of each other queue is wanted as well: it would stay out as long as one whose jobs
+        are quick has a backlog.
         """
         claims, most_ahead = [], 0
+        each = max(idle, 1 if ready else 0)
         limited = any(self._huey.engine.limiter)
         for queue in self.in_turn():
             share, limits = self._share(queue), self._huey.limits(queue)
             if not share:
                 continue
-            room = min(idle, share - self._busy[queue] - ready[queue])
+            room = min(each, share - self._busy[queue] - ready[queue])
             ahead = 0 if limited or any(limits) else self._ahead(queue) - ready[queue]
             want = max(0, room) + max(0, ahead)
             if want > 0:
                 claims.append(QueueClaim(queue, want, *limits))
                 most_ahead = max(most_ahead, ahead)
-        return claims, min(MOST, idle + most_ahead)
+        return claims, min(MOST, max(1, idle + most_ahead))
 
     @property
     def _several(self) -> bool:

@@ -22,7 +22,6 @@ from cloudq_tui.worker.parcel import Taken
 logger = logging.getLogger("huey.consumer")
 
 _GARBAGE = 10_000  # objects between two collections; a batch of quick jobs alone makes some thousands that all go
-
 _SWITCH = 0.001  # seconds; Python's own five are as long as a finish may be held back
 
 

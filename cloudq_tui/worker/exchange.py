@@ -380,8 +380,7 @@ class Exchange:
     def _keep_promises(self) -> None:
         self._give_back(older_than=STALE)
         with self._lock:
-            free = self._present > 0 and not (self._calling or self._closed)
-            send = free and bool(self._done) and self._sent is None
+            send = bool(self._done) and self._present > 0 and not (self._calling or self._closed or self._sent)
             self._calling = self._calling or send
         if send:
             # Its answer is for a worker's thread to read: this one would have to wait until they let it.

@@ -18,7 +18,7 @@ from cloudq_tui.engine.transitions import QueueEngine
 from cloudq_tui.errors import QueueUnavailable, ScriptRefused
 from cloudq_tui.models.job import JobState
 from cloudq_tui.worker import joblog
-from cloudq_tui.worker.appetite import Appetite
+from cloudq_tui.worker.appetite import HAND, Appetite
 from cloudq_tui.worker.crowd import Crowd
 from cloudq_tui.worker.exchange import Exchange
 from cloudq_tui.worker.huey import CloudqHuey
@@ -142,6 +142,18 @@ def test_a_lone_workers_next_job_is_of_the_queue_that_waited_longest(huey: Cloud
             assert end(exchange, exchange.take(lambda: False), 0.05) == "q0"
         naps[queue]()
         assert end(exchange, exchange.take(lambda: False), 0.05) == queue
+    exchange.leave()
+
+
+def test_quick_jobs_claimed_ahead_without_end_keep_out_no_other_queue(huey: CloudqHuey) -> None:
+    jobs, exchange = Jobs(huey), Exchange(huey, 1)
+    others = {queue: huey.task(queue=queue, name="nap")(lambda: None) for queue in ("one", "two", "three")}
+    huey.enqueue_many(jobs.quick.s(n) for n in range(10_000))
+    for queue, nap in others.items():
+        for _ in range(500):
+            assert end(exchange, exchange.take(lambda: False), 1e-5) == "jobs"
+        nap()
+        assert queue in {end(exchange, exchange.take(lambda: False), 1e-5) for _ in range(2 * HAND)}
     exchange.leave()
 
 
