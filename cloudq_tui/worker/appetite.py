@@ -80,9 +80,9 @@ class Appetite:
     def claims(self, idle: int, ready: Counter[str]) -> tuple[list[QueueClaim], int]:
         """A job for each of `idle` threads, and ahead as many as a queue's jobs are quick; `ready` wait already.
 
-        A queue with a limiter or a concurrency limit is claimed for free threads only: its starts are counted.
-        Beside jobs that wait one of each other queue is wanted as well: it would stay out as long as one whose jobs
-        are quick has a backlog.
+        A queue with a limiter or a concurrency limit is claimed for free threads only: its starts are counted. But
+        where some wait, one job of each queue that has none among them is wanted too: it would stay out for as long
+        as the quick ones of another last.
         """
         claims, most_ahead = [], 0
         each = max(idle, 1 if ready else 0)
