@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cloudq_tui.worker.crowd import Crowd
     from cloudq_tui.worker.huey import CloudqHuey
 
-MOST = 128
+MOST = 128  # jobs in one claim
 HAND = 192  # jobs claimed ahead at once
 AHEAD = 0.005  # seconds of work claimed ahead per thread
 _FORGET = 0.8  # weight of the past in a queue's mean duration

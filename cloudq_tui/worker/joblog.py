@@ -78,16 +78,16 @@ def about(claim: ClaimedJob) -> str:
     return f'"queue":{place[0]},"jobId":{quoted(claim.id)},"job":{place[1]},"attempt":{claim.failures + 1}'
 
 
-def started(about: str) -> None:
+def started(job: str) -> None:
     if logger.isEnabledFor(logging.INFO):
-        _say(f'{{"type":"queue_job_start",{about}}}')
+        _say(f'{{"type":"queue_job_start",{job}}}')
 
 
-def ended(about: str, finish: Finish, seconds: float) -> None:
+def ended(job: str, finish: Finish, seconds: float) -> None:
     """A deferred or released job has not ended: it says nothing."""
     event = _EVENTS.get(finish.outcome)
     if event is not None and logger.isEnabledFor(logging.INFO):
-        _say(f'{{"type":"{event}",{about},"duration":{round(seconds * 1000, 1)}}}')
+        _say(f'{{"type":"{event}",{job},"duration":{round(seconds * 1000, 1)}}}')
 
 
 def flush() -> None:

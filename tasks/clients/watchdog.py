@@ -114,9 +114,7 @@ class Watchdog:
 
     def give_up(self) -> None:
         """Request the end of a call that may still go on, as after a process worker's timeout, which strikes within."""
-        polite = threading.Thread(target=self._quietly, args=(self._ask,), daemon=True)
-        polite.start()
-        polite.join(_TICK)
+        self._request_end().join(_TICK)
 
     def _watch(self, done: threading.Event, limit: float, what: str) -> None:
         deadline = time.monotonic() + limit
@@ -128,11 +126,15 @@ class Watchdog:
                 return
 
     def _end(self, done: threading.Event) -> None:
-        polite = threading.Thread(target=self._quietly, args=(self._ask,), daemon=True)
-        polite.start()
-        # Nobody answers a polite request at a peer that is silent; a job past its timeout must not wait for it.
+        self._request_end()
         if not done.wait(min(_PATIENCE, max(0.2, self._job.time_remaining))):
             self._quietly(self._cut)
+
+    def _request_end(self) -> threading.Thread:
+        """In a thread: nobody answers at a peer that is silent, and a job past its timeout must not wait for it."""
+        polite = threading.Thread(target=self._quietly, args=(self._ask,), daemon=True)
+        polite.start()
+        return polite
 
     @staticmethod
     def _quietly(act: Callable[[], None]) -> None:
